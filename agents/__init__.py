@@ -1,0 +1,1 @@
+"""The agent SDK and the agents that ship."""

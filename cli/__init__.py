@@ -1,0 +1,1 @@
+"""The outrider command: the only place that may import every other part."""

@@ -1,0 +1,1 @@
+"""Submit, wait, stream, cancel and read history."""

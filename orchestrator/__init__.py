@@ -1,0 +1,1 @@
+"""The decisions: a pure core, and the shell that moves messages."""

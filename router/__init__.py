@@ -1,0 +1,1 @@
+"""The prediction: features, model, training, serving and evaluation."""

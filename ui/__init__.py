@@ -1,0 +1,1 @@
+"""The bridge between NATS and the browser, and the pages."""
