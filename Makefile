@@ -9,6 +9,7 @@ TOPS     := broker ledger orchestrator router agents client ui cli
 PACKAGES := $(addprefix -p outrider.,$(TOPS)) -p tests $(if $(wildcard benchmarks/*.py),-p benchmarks)
 
 # Progress goes to stderr: `make demo ARGS="--once --json" | jq .` sees only what the command prints.
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format types imports check stress bench lock wheel clean
 
@@ -83,8 +84,8 @@ lock: ## rewrite the lock files; ARGS=--upgrade for newer versions
 	@$(LOCK_MODEL) requirements-dev.lock
 
 wheel: $(VENV)/.dev ## build dist/outrider-*.whl
-	@rm -rf build # setuptools would ship whatever an earlier build left there
-	@$(BIN)/python -m build --wheel --no-isolation --outdir dist . >&2
+	@rm -rf build dist # setuptools would ship whatever an earlier build left there
+	@$(BIN)/python -m build --quiet --wheel --no-isolation --outdir dist .
 	@rm -rf build
 
 clean: ## remove the environment, caches and builds
