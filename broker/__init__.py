@@ -1,1 +1,1 @@
-"""The wire: subjects, messages, codec, streams, connection, private server, clock, errors. Imports nothing of ours."""
+"""The wire: subjects, messages, codec, streams, connection, private server. Imports nothing of ours."""

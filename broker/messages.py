@@ -1,0 +1,463 @@
+"""Every message that crosses the wire but ledger entries: typed, frozen, versioned.
+
+Pure: only shapes and their own consistency. `docs/wire.md` describes them field by field.
+Durations end in `_s`, instants in `_at` (seconds since 1970 UTC), and None fields are not sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from outrider.broker.errors import InvalidTask
+from outrider.broker.facts import TaskFacts
+from outrider.broker.subjects import check_name, check_priority
+
+VERSION = 1
+DEFAULT_PRIORITY = 5
+DEFAULT_MAX_ATTEMPTS = 3
+MOST_ATTEMPTS = 100
+LONGEST_TASK_S = 7 * 24 * 3600.0
+
+
+class TaskState(StrEnum):
+    """Where a task is in its life."""
+
+    SCHEDULED = "scheduled"
+    BLOCKED = "blocked"
+    QUEUED = "queued"
+    ASSIGNED = "assigned"
+    RUNNING = "running"
+    BACKING_OFF = "backing_off"
+    SUCCEEDED = "succeeded"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+TERMINAL = frozenset({TaskState.SUCCEEDED, TaskState.DEAD, TaskState.CANCELLED, TaskState.EXPIRED})
+
+
+class AgentState(StrEnum):
+    """What an operator sees of an agent."""
+
+    ONLINE = "online"
+    SUSPECT = "suspect"
+    OFFLINE = "offline"
+    DRAINING = "draining"
+    COOLING_DOWN = "cooling_down"
+
+
+class ErrorClass(StrEnum):
+    """Why an attempt failed: a closed set, so that retry rules can be read off it."""
+
+    INVALID_INPUT = "invalid_input"
+    UNAUTHORIZED = "unauthorized"
+    QUOTA = "quota"
+    RATE_LIMITED = "rate_limited"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    PROVIDER = "provider"
+    BAD_OUTPUT = "bad_output"
+    TOO_LARGE = "too_large"
+    INTERRUPTED = "interrupted"
+    HANDLER = "handler"
+    MALFORMED = "malformed"
+
+
+RETRYABLE = frozenset(
+    {
+        ErrorClass.RATE_LIMITED,
+        ErrorClass.TIMEOUT,
+        ErrorClass.CONNECTION,
+        ErrorClass.PROVIDER,
+        ErrorClass.BAD_OUTPUT,
+        ErrorClass.INTERRUPTED,
+        ErrorClass.HANDLER,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptError:
+    """Why one attempt failed."""
+
+    error_class: ErrorClass
+    message: str
+    retryable: bool
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnvelope:
+    """A task as the client submits it; the body of a TASKS message and of `<fleet>.submit`."""
+
+    kind: str
+    payload: Any = None
+    task_id: str = ""
+    priority: int = DEFAULT_PRIORITY
+    deadline_at: float | None = None
+    timeout_s: float | None = None
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS
+    requires: tuple[str, ...] = ()
+    idempotency_key: str | None = None
+    submitted_at: float = 0.0
+    v: int = VERSION
+
+    def check(self) -> TaskEnvelope:
+        """The envelope itself when its fields make sense. Raises InvalidName or InvalidTask."""
+        check_name(self.kind, "kind")
+        check_name(self.task_id, "task_id")
+        check_priority(self.priority)
+        for label in self.requires:
+            check_label(label)
+        if not 1 <= self.max_attempts <= MOST_ATTEMPTS:
+            raise InvalidTask(f"max_attempts {self.max_attempts} is not between 1 and {MOST_ATTEMPTS}")
+        if self.timeout_s is not None and not 0 < self.timeout_s <= LONGEST_TASK_S:
+            raise InvalidTask(f"timeout_s {self.timeout_s} is not between 0 and {LONGEST_TASK_S:.0f}")
+        if self.v != VERSION:
+            raise InvalidTask(f"task version {self.v} is not known here", hint=f"send version {VERSION}")
+        return self
+
+
+def check_label(label: str) -> str:
+    """A label is 1 to 128 printable signs without blanks. Raises InvalidTask."""
+    if 0 < len(label) <= 128 and label.isprintable() and " " not in label:
+        return label
+    raise InvalidTask(f"label {label!r} is not 1 to 128 printable signs without blanks")
+
+
+def task_id_of_key(key: Any) -> str:
+    """The task id that an idempotency key stands for, the same for every client. Raises InvalidTask."""
+    if not isinstance(key, str) or not 0 < len(key) <= 256:
+        raise InvalidTask("an idempotency key is a text of 1 to 256 signs")
+    return "k-" + hashlib.sha256(key.encode()).hexdigest()[:40]
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """Answer to `<fleet>.submit`."""
+
+    task_id: str
+    state: TaskState
+    warning: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRequest:
+    """Body of `<fleet>.get` and `<fleet>.cancel`."""
+
+    task_id: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledEpoch:
+    """A finished attempt whose outcome the ledger does not have yet."""
+
+    task_id: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """An agent announces itself; request to `<fleet>.agent.<agent_id>.join`."""
+
+    agent_id: str
+    instance: str
+    kinds: tuple[str, ...]
+    slots: int
+    labels: tuple[str, ...] = ()
+    spooled: tuple[SpooledEpoch, ...] = ()
+    host: str = ""
+    version: str = ""
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The orchestrator's answer to a join that it accepts."""
+
+    orchestrator: str
+    heartbeat_s: float
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Sign of life; also the answer to `ping`. `running` and `spooled` hold epochs."""
+
+    agent_id: str
+    instance: str
+    state: AgentState
+    slots: int
+    running: tuple[int, ...] = ()
+    spooled: tuple[int, ...] = ()
+    kinds: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = None
+    load: dict[str, float] = field(default_factory=dict)
+    sent_at: float = 0.0
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One attempt given to an agent; request to `<fleet>.agent.<agent_id>.assign`."""
+
+    task_id: str
+    kind: str
+    attempt: int
+    epoch: int
+    expect: int
+    payload: Any = None
+    priority: int = DEFAULT_PRIORITY
+    timeout_s: float | None = None
+    deadline_at: float | None = None
+    orchestrator: str = ""
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class AssignAnswer:
+    """Whether the agent took the attempt; `reason` says why not."""
+
+    accepted: bool
+    reason: str = ""
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAttempt:
+    """Stop one attempt; request to `<fleet>.agent.<agent_id>.cancel`."""
+
+    task_id: str
+    epoch: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Plain yes to cancel, drain and renew; `in_flight` counts what still runs."""
+
+    ok: bool = True
+    in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Finish what runs, take nothing new; request to `<fleet>.agent.<agent_id>.drain`."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you there; request to `<fleet>.agent.<agent_id>.ping`, answered with a Heartbeat.
+
+    With `instance`, only that run of the agent answers; so every run listens without a queue group.
+    """
+
+    instance: str = ""
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """A live attempt's fencing token moved; request to `<fleet>.agent.<agent_id>.renew`."""
+
+    task_id: str
+    attempt: int
+    epoch: int
+    expect: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """What became of this epoch? Request to `<fleet>.agent.<agent_id>.settle`."""
+
+    task_id: str
+    epoch: int
+
+
+class Verdict(StrEnum):
+    """What the agent does with an outcome it could not record."""
+
+    RECORDED = "recorded"
+    SUPERSEDED = "superseded"
+    RESEND = "resend"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Answer to settle; `epoch` and `expect` are what a resend must carry."""
+
+    verdict: Verdict
+    epoch: int
+    expect: int
+
+
+class ChunkType(StrEnum):
+    """What a chunk holds."""
+
+    OUTPUT = "output"
+    PROGRESS = "progress"
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of partial output. `offset` counts the pieces of the attempt from 0."""
+
+    offset: int
+    type: ChunkType = ChunkType.OUTPUT
+    data: Any = None
+    progress: float | None = None
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTask:
+    """One task that wants an agent. `among` holds indexes into the request's agents, None means all."""
+
+    task_id: str
+    kind: str
+    priority: int
+    attempt: int
+    facts: TaskFacts
+    among: tuple[int, ...] | None = None
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteAgent:
+    """One candidate and its load now. `mean_s` holds the orchestrator's moving averages by kind."""
+
+    agent_id: str
+    slots: int
+    in_flight: int
+    mean_s: dict[str, float] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+
+    @property
+    def free(self) -> int:
+        return self.slots - self.in_flight
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRequest:
+    """A batch of tasks and candidates; request to `<fleet>.route`."""
+
+    tasks: tuple[RouteTask, ...]
+    agents: tuple[RouteAgent, ...]
+    v: int = VERSION
+
+
+class RouteReason(StrEnum):
+    """Why this agent. The last three are given by the orchestrator's built-in rule."""
+
+    MODEL = "model"
+    EXPLORE = "explore"
+    COLD = "cold"
+    ONLY_CANDIDATE = "only_candidate"
+    FALLBACK_NO_ROUTER = "fallback_no_router"
+    FALLBACK_TIMEOUT = "fallback_timeout"
+    FALLBACK_BAD_ANSWER = "fallback_bad_answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What is expected of one candidate: `finish_s` = `waiting_s` + `p50_s`."""
+
+    agent_id: str
+    waiting_s: float
+    p50_s: float
+    p90_s: float
+    finish_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The router's answer for one task; `candidates` are the best few, the chosen one among them."""
+
+    task_id: str
+    agent_id: str
+    p50_s: float
+    p90_s: float
+    finish_s: float
+    reason: RouteReason
+    candidates: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RouteAnswer:
+    """Choices for a batch, and which model made them. A task without a choice is left unrouted."""
+
+    choices: tuple[Choice, ...]
+    model: str
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """An orchestrator is there; core message on `<fleet>.orchestrator.<id>.pulse`."""
+
+    orchestrator: str
+    in_flight: int = 0
+    stopping: bool = False
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """A task as people and the CLI see it (design section 8)."""
+
+    task_id: str
+    kind: str
+    state: TaskState
+    agent: str | None = None
+    attempts: int = 0
+    predicted_s: float | None = None
+    waiting_s: float | None = None
+    service_s: float | None = None
+    sojourn_s: float | None = None
+    result: Any = None
+    error: dict[str, Any] | None = None
+    priority: int = DEFAULT_PRIORITY
+    submitted_at: float | None = None
+    reason: str | None = None
+    model: str | None = None
+    p90_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """An agent as people and the CLI see it."""
+
+    agent_id: str
+    state: AgentState
+    kinds: tuple[str, ...]
+    slots: int
+    in_flight: int
+    last_seen_s: float | None = None
+    labels: tuple[str, ...] = ()
+    mean_s: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentList:
+    """Answer to `<fleet>.agents`; `kinds` are all that were ever declared."""
+
+    agents: tuple[AgentView, ...]
+    kinds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OrchestratorStats:
+    """Answer to `<fleet>.stats`."""
+
+    orchestrator: str
+    in_flight: int
+    held: int
+    agents_online: int
+    counters: dict[str, int] = field(default_factory=dict)

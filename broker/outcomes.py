@@ -1,0 +1,52 @@
+"""The two ledger entries that an agent writes: how its attempt ended.
+
+Pure: here and not in `ledger/` because agents know the wire and nothing of the ledger's rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from outrider.broker.messages import VERSION, AttemptError
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an attempt consumed, where the handler knows it."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The attempt finished; terminal for the task. `epoch` is the token the attempt was given."""
+
+    task_id: str
+    attempt: int
+    agent_id: str
+    epoch: int
+    result: Any = None
+    service_s: float = 0.0
+    usage: Usage = Usage()
+    at: float = 0.0
+    type: str = "succeeded"
+    v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt failed; the orchestrator decides what follows."""
+
+    task_id: str
+    attempt: int
+    agent_id: str
+    epoch: int
+    error: AttemptError
+    service_s: float = 0.0
+    usage: Usage = Usage()
+    at: float = 0.0
+    type: str = "failed"
+    v: int = VERSION

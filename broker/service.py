@@ -1,0 +1,129 @@
+"""What every service shares: request endpoints that `nats micro` can see, and a run that ends loudly.
+
+Knows how to answer, not what: handlers take a subject and a decoded body and return a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from nats.micro import add_service
+from nats.micro.request import Request
+from nats.micro.service import EndpointConfig, ServiceConfig
+from nats.micro.service import Service as MicroService
+
+from outrider.broker.codec import Format, dump, encode, sniff
+from outrider.broker.connection import Connection
+from outrider.broker.errors import NatsUnavailable, OutriderError
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[str, bytes], Awaitable[Any]]
+"""Given a subject and a body, returns a message or a plain map; may raise OutriderError."""
+
+HTTP_LIKE = {
+    "not_found": "404",
+    "agent_not_found": "404",
+    "unknown_kind": "404",
+    "payload_too_large": "413",
+    "queue_full": "429",
+    "idempotency_conflict": "409",
+    "refused": "409",
+    "nats_unavailable": "503",
+    "nobody_answers": "503",
+}
+MOST_AT_ONCE = 256
+
+
+class Endpoints:
+    """The request endpoints of one service; answers come in the format of the request."""
+
+    def __init__(self, connection: Connection, name: str, version: str, description: str) -> None:
+        self._connection = connection
+        self._config = ServiceConfig(name=name, version=version, description=description)
+        self._service: MicroService | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(MOST_AT_ONCE)
+
+    async def start(self) -> None:
+        self._service = await add_service(self._connection.client, self._config)
+
+    async def add(
+        self, name: str, subject: str, handler: Handler, *, queue: str | None = None, inline: bool = False
+    ) -> None:
+        """Serve `subject`. `inline` handlers run one at a time and must not wait for anything slow."""
+        if self._service is None:
+            raise OutriderError("start the endpoints before adding one")
+
+        async def serve(request: Request) -> None:
+            if inline:
+                await self._answer(request, handler)
+                return
+            await self._room.acquire()
+            task = asyncio.create_task(self._answer_and_leave(request, handler))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+        config = EndpointConfig(name=name, subject=subject, handler=serve, queue_group=queue)
+        await self._service.add_endpoint(config)
+
+    async def _answer_and_leave(self, request: Request, handler: Handler) -> None:
+        try:
+            await self._answer(request, handler)
+        finally:
+            self._room.release()
+
+    async def _answer(self, request: Request, handler: Handler) -> None:
+        fmt = sniff(request.data)
+        try:
+            body = await handler(request.subject, request.data)
+            data = dump(body, fmt) if isinstance(body, dict) else encode(body, fmt)
+            with contextlib.suppress(NatsUnavailable):
+                await request.respond(data)
+        except OutriderError as error:
+            await _respond_error(request, error, fmt)
+        except Exception:
+            log.exception("request to %s failed", request.subject)
+            await _respond_error(request, OutriderError("internal error; the service's log tells more"), fmt)
+
+    async def stop(self) -> None:
+        """Stop answering and finish what is being answered."""
+        if self._service is not None and self._connection.is_connected:
+            with contextlib.suppress(Exception):
+                await self._service.stop()
+        if self._running:
+            await asyncio.wait(self._running, timeout=2)
+
+
+async def _respond_error(request: Request, error: OutriderError, fmt: Format) -> None:
+    with contextlib.suppress(Exception):
+        await request.respond_error(
+            HTTP_LIKE.get(error.code, "400"),
+            error.message.replace("\n", " ")[:200],
+            dump(error.to_wire(), fmt),
+        )
+
+
+async def run_until_signal(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run `main(stop)`; SIGINT and SIGTERM set `stop` once, and a second one cancels."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(main(stop))
+
+    def on_signal() -> None:
+        if stop.is_set():
+            task.cancel()
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        await task
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,150 @@
+"""The streams as data, and `ensure_streams`, which creates what lacks, reports drift and destroys nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from outrider.broker.connection import ApiError, Connection
+from outrider.broker.errors import StreamDrift
+from outrider.broker.subjects import Subjects
+
+NOT_FOUND = 10059
+NAME_IN_USE = 10058
+SECOND = 1_000_000_000
+DAY = 24 * 3600 * SECOND
+GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """Bounds of one fleet's streams; a full stream refuses instead of forgetting."""
+
+    tasks_messages: int = 2_000_000
+    tasks_bytes: int = 4 * GIB
+    ledger_bytes: int = 16 * GIB
+    ledger_age_s: int = 14 * 24 * 3600
+    chunks_bytes: int = 1 * GIB
+    chunks_age_s: int = 3600
+    replicas: int = 1
+
+
+def stream_definitions(subjects: Subjects, limits: StreamLimits) -> list[dict[str, Any]]:
+    """The wanted configuration of every stream, in the server's own field names."""
+    fleet, replicas = subjects.fleet, limits.replicas
+    common = {"storage": "file", "num_replicas": replicas, "allow_direct": True}
+    return [
+        common
+        | {
+            "name": subjects.tasks_stream,
+            "description": "tasks that wait; acked when their first assignment is in the ledger",
+            "subjects": [subjects.all_tasks],
+            "retention": "workqueue",
+            "discard": "new",
+            "max_msgs": limits.tasks_messages,
+            "max_bytes": limits.tasks_bytes,
+            "duplicate_window": 2 * 60 * SECOND,
+        },
+        common
+        | {
+            "name": subjects.ledger_stream,
+            "description": "every durable fact, in order",
+            "subjects": [subjects.all_ledger, subjects.all_members, subjects.all_control],
+            "retention": "limits",
+            "discard": "new",
+            "max_bytes": limits.ledger_bytes,
+            "max_age": limits.ledger_age_s * SECOND,
+            "deny_delete": True,
+            "deny_purge": True,
+            "republish": {"src": subjects.all_ledger, "dest": f"{fleet}.live.>"},
+        },
+        common
+        | {
+            "name": subjects.chunks_stream,
+            "description": "partial output, for a short time",
+            "subjects": [subjects.all_chunks],
+            "retention": "limits",
+            "discard": "old",
+            "max_bytes": limits.chunks_bytes,
+            "max_age": limits.chunks_age_s * SECOND,
+        },
+    ]
+
+
+FIXED = (
+    "subjects",
+    "retention",
+    "storage",
+    "discard",
+    "deny_delete",
+    "deny_purge",
+    "allow_direct",
+    "republish",
+)
+
+
+def drift(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """Settings that Outrider relies on and that differ; limits may be chosen by the operator."""
+    different = []
+    for name in FIXED:
+        want, have = wanted.get(name), found.get(name)
+        if isinstance(want, dict) and isinstance(have, dict):
+            have = {key: have.get(key) for key in want}
+        if isinstance(want, list) and isinstance(have, list):
+            want, have = sorted(want), sorted(have)
+        if (want or None) != (have or None):
+            different.append(f"{name} is {have!r}, wanted {want!r}")
+    return different
+
+
+async def ensure_streams(
+    connection: Connection, subjects: Subjects, limits: StreamLimits | None = None
+) -> None:
+    """Create the streams that lack and check those that exist.
+
+    Raises StreamDrift that names each difference; an existing stream is never changed or removed.
+    """
+    for wanted in stream_definitions(subjects, limits or StreamLimits()):
+        found = await _find_or_create(connection, wanted)
+        different = drift(wanted, found)
+        if different:
+            raise StreamDrift(f"stream {wanted['name']}: " + "; ".join(different))
+
+
+async def _find_or_create(connection: Connection, wanted: dict[str, Any]) -> dict[str, Any]:
+    name = wanted["name"]
+    for what, body in ((f"STREAM.INFO.{name}", None), (f"STREAM.CREATE.{name}", wanted)):
+        try:
+            return _config(await connection.api(what, body))
+        except ApiError as error:
+            if error.err_code not in (NOT_FOUND, NAME_IN_USE):
+                raise
+    return _config(await connection.api(f"STREAM.INFO.{name}"))
+
+
+def _config(answer: dict[str, Any]) -> dict[str, Any]:
+    config: dict[str, Any] = answer["config"]
+    return config
+
+
+async def ensure_task_consumer(connection: Connection, subjects: Subjects, kind: str, priority: int) -> str:
+    """The durable pull consumer of one kind and priority, made on first use; returns its name."""
+    name = subjects.consumer(kind, priority)
+    config = {
+        "name": name,
+        "durable_name": name,
+        "filter_subject": subjects.tasks_of(kind, priority),
+        "ack_policy": "explicit",
+        "ack_wait": 6 * SECOND,
+        "max_deliver": -1,
+        "max_ack_pending": 100_000,
+        "max_waiting": 512,
+        "deliver_policy": "all",
+        "replay_policy": "instant",
+    }
+    stream = subjects.tasks_stream
+    await connection.api(
+        f"CONSUMER.CREATE.{stream}.{name}.{config['filter_subject']}",
+        {"stream_name": stream, "config": config},
+    )
+    return name

@@ -1,0 +1,1 @@
+"""The ledger: entries, who may write what when, the fold, reading it at any sequence."""

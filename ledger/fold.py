@@ -1,0 +1,170 @@
+"""A task's durable state as a fold of its entries; what is not allowed is ignored and counted.
+
+Pure: no clock and no I/O, so that live, replay and tests agree to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from outrider.broker.messages import AttemptError, TaskEnvelope, TaskState, TaskView
+from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.subjects import LedgerAddress, parse_ledger
+from outrider.ledger.entries import Assigned, Closed, Ended, Entry
+from outrider.ledger.rules import ATTEMPT_ENDS, TERMINAL_TYPES, Phase, refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One stored entry with its place in the ledger. `stored_at` is the server's clock."""
+
+    seq: int
+    subject: str
+    entry: Entry
+    stored_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Story:
+    """What the ledger says of one task so far."""
+
+    task_id: str
+    phase: Phase = Phase.UNWRITTEN
+    epoch: int = 0
+    """Sequence of the last allowed entry: the fencing token."""
+    expect: int = 0
+    """Sequence of the last entry at all: what the next append must expect."""
+    attempt: int = 0
+    charged: int = 0
+    uncharged_in_a_row: int = 0
+    agent_id: str = ""
+    owner: str = ""
+    """The orchestrator that wrote the task's newest orchestrator entry."""
+    envelope: TaskEnvelope | None = None
+    envelope_seq: int = 0
+    assigned: Assigned | None = None
+    last: Entry | None = None
+    outcomes: list[Succeeded | Failed] = field(default_factory=list)
+    """What agents recorded, without results."""
+    errors: list[AttemptError] = field(default_factory=list)
+    first_at: float = 0.0
+    last_at: float = 0.0
+    ignored: list[str] = field(default_factory=list)
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.phase is Phase.CLOSED
+
+    @property
+    def is_live(self) -> bool:
+        return self.phase is Phase.LIVE
+
+    @property
+    def state(self) -> TaskState:
+        """The durable state; `running` and `queued` after a lost attempt are not stored."""
+        if self.phase is Phase.CLOSED and self.last is not None:
+            return TaskState(self.last.type)
+        return {
+            Phase.UNWRITTEN: TaskState.QUEUED,
+            Phase.LIVE: TaskState.ASSIGNED,
+        }.get(self.phase, TaskState.BACKING_OFF)
+
+    def apply(self, seq: int, where: LedgerAddress, entry: Entry, stored_at: float = 0.0) -> str | None:
+        """Fold one entry in ledger order; returns why it was ignored, or None when it counts."""
+        self.expect = max(self.expect, seq)
+        why = refusal(self.phase, self.epoch, self.attempt, self.agent_id, where, entry)
+        if why is not None:
+            self.ignored.append(f"{seq}: {why}")
+            return why
+        self.epoch = seq
+        self.last = entry
+        self.last_at = stored_at
+        self.first_at = self.first_at or stored_at
+        if where.role == "orchestrator":
+            self.owner = where.writer
+        self._fold(seq, entry)
+        return None
+
+    def skip(self, seq: int, why: str) -> None:
+        """Pass over an entry that cannot be read: it counts for `expect` and for nothing else."""
+        self.expect = max(self.expect, seq)
+        self.ignored.append(f"{seq}: {why}")
+
+    def _fold(self, seq: int, entry: Entry) -> None:
+        if isinstance(entry, Assigned):
+            self.phase, self.attempt, self.agent_id = Phase.LIVE, entry.attempt, entry.agent_id
+            self.assigned = entry
+            self._keep_envelope(seq, entry.envelope)
+            return
+        if isinstance(entry, Closed):
+            self._keep_envelope(seq, entry.envelope)
+        if isinstance(entry, Succeeded):
+            self.outcomes.append(replace(entry, result=None))
+        if entry.type in TERMINAL_TYPES:
+            self.phase = Phase.CLOSED
+        elif entry.type in ATTEMPT_ENDS:
+            self.phase = Phase.BETWEEN
+            self._charge(entry)
+
+    def _charge(self, entry: Entry) -> None:
+        if isinstance(entry, Failed):
+            self.outcomes.append(entry)
+            self.errors.append(entry.error)
+        if isinstance(entry, Ended) and not entry.charged:
+            self.uncharged_in_a_row += 1
+            return
+        self.charged += 1
+        self.uncharged_in_a_row = 0
+
+    def _keep_envelope(self, seq: int, envelope: TaskEnvelope | None) -> None:
+        if envelope is not None and self.envelope is None:
+            self.envelope, self.envelope_seq = envelope, seq
+
+    def view(self) -> TaskView:
+        """The task as people see it, as far as the ledger knows it."""
+        entry, assigned = self.last, self.assigned
+        submitted_at = self.envelope.submitted_at if self.envelope else None
+        service_s = entry.service_s if isinstance(entry, (Succeeded, Failed)) else None
+        return TaskView(
+            task_id=self.task_id,
+            kind=assigned.kind if assigned else (self.envelope.kind if self.envelope else _kind_of(entry)),
+            state=self.state,
+            agent=self.agent_id or None,
+            attempts=self.attempt,
+            predicted_s=assigned.p50_s if assigned else None,
+            p90_s=assigned.p90_s if assigned else None,
+            waiting_s=assigned.waiting_s if assigned else None,
+            service_s=service_s,
+            sojourn_s=max(0.0, self.last_at - submitted_at) if self.is_terminal and submitted_at else None,
+            result=entry.result if isinstance(entry, Succeeded) else None,
+            error=_error_of(entry, self.errors),
+            priority=assigned.priority if assigned else (self.envelope.priority if self.envelope else 5),
+            submitted_at=submitted_at,
+            reason=assigned.reason.value if assigned else None,
+            model=assigned.model or None if assigned else None,
+        )
+
+
+def _kind_of(entry: Entry | None) -> str:
+    return entry.kind if isinstance(entry, Closed) else ""
+
+
+def _error_of(entry: Entry | None, errors: list[AttemptError]) -> dict[str, object] | None:
+    if entry is None or isinstance(entry, (Succeeded, Assigned)):
+        return None
+    last = errors[-1] if errors else None
+    if isinstance(entry, Closed):
+        code = entry.error_class or (last.error_class.value if last else entry.type)
+        return {"code": code, "message": entry.reason or (last.message if last else ""), "hint": ""}
+    if isinstance(entry, Failed):
+        return {"code": entry.error.error_class.value, "message": entry.error.message, "hint": ""}
+    return {"code": entry.type, "message": entry.why, "hint": ""}
+
+
+def fold_story(task_id: str, records: Iterable[Record]) -> Story:
+    """The story of one task from its records in ledger order."""
+    story = Story(task_id)
+    for record in records:
+        story.apply(record.seq, parse_ledger(record.subject), record.entry, record.stored_at)
+    return story

@@ -1,0 +1,56 @@
+"""Reads the ledger at any sequence without disturbing it, and folds what it reads.
+
+The one file of `ledger/` that does I/O. What cannot be decoded is passed over and kept in the story's notes.
+"""
+
+from __future__ import annotations
+
+from outrider.broker.connection import Connection
+from outrider.broker.errors import DecodeError, OutriderError
+from outrider.broker.follower import Stored, StreamReader
+from outrider.broker.subjects import Subjects, parse_ledger
+from outrider.ledger.entries import decode_entry
+from outrider.ledger.fold import Record, Story
+
+
+def record_of(stored: Stored) -> Record:
+    """The checked record of a stored message. Raises DecodeError."""
+    parse_ledger(stored.subject)
+    try:
+        entry = decode_entry(stored.data)
+    except OutriderError as error:
+        raise DecodeError(f"ledger entry {stored.seq}: {error.message}") from None
+    return Record(stored.seq, stored.subject, entry, stored.stored_at)
+
+
+def fold_stored(task_id: str, stored: list[Stored]) -> Story:
+    """The story of one task from its stored messages in order."""
+    story = Story(task_id)
+    for message in stored:
+        try:
+            record = record_of(message)
+        except DecodeError as error:
+            story.skip(message.seq, error.message)
+            continue
+        story.apply(record.seq, parse_ledger(record.subject), record.entry, record.stored_at)
+    return story
+
+
+class LedgerReader:
+    """Stories and entries of one fleet's ledger."""
+
+    def __init__(self, connection: Connection, subjects: Subjects) -> None:
+        self._subjects = subjects
+        self._reader = StreamReader(connection, subjects.ledger_stream)
+
+    async def stored(self, task_id: str) -> list[Stored]:
+        """Every stored message of one task, in order."""
+        return await self._reader.all_of(self._subjects.story(task_id))
+
+    async def story(self, task_id: str) -> Story:
+        """The folded story of one task; one without entries is `unwritten`."""
+        return fold_stored(task_id, await self.stored(task_id))
+
+    async def at(self, seq: int) -> Stored | None:
+        """The message at one sequence, or None when retention removed it."""
+        return await self._reader.at(seq)

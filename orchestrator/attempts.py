@@ -1,0 +1,284 @@
+"""The life of one task: its writes to the ledger, its attempts and its end.
+
+Pure functions over Memory. Rule of the whole file: the ledger first, then everybody else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.subjects import LedgerAddress
+from outrider.ledger.entries import Assigned, Closed, Ended, Entry
+from outrider.ledger.rules import Phase
+from outrider.orchestrator.instructions import (
+    AckTask,
+    Announce,
+    Assign,
+    ReadStory,
+    Release,
+    StopAttempt,
+    Write,
+)
+from outrider.orchestrator.model import Memory, TaskRecord, Wish
+from outrider.orchestrator.retry import backoff_s
+from outrider.orchestrator.transitions import LIVE, TaskPhase, Trigger
+
+
+def write(m: Memory, task: TaskRecord, entry: Entry) -> None:
+    """Ask for one entry; the next waits until this one is settled."""
+    task.writing = entry
+    m.out.append(Write(task.task_id, entry, task.story.expect))
+
+
+def end_attempt(m: Memory, task: TaskRecord, type_: str, why: str, *, charged: bool) -> None:
+    """Write that a live attempt is rejected, lost or timed out."""
+    if task.writing is not None or not task.story.is_live:
+        return
+    story = task.story
+    write(m, task, Ended(task.task_id, story.attempt, story.agent_id, story.epoch, type_, why, charged))
+
+
+def close(m: Memory, task: TaskRecord, type_: str, reason: str) -> None:
+    """Write a terminal entry, or remember to, when another write is under way."""
+    if task.phase is TaskPhase.CLOSED:
+        return
+    if task.writing is not None:
+        task.wish = task.wish or Wish(type_, reason)
+        return
+    story = task.story
+    error_class = story.errors[-1].error_class.value if story.errors and type_ == "dead" else ""
+    entry = Closed(
+        task.task_id, story.epoch, type_, reason, error_class, errors=tuple(story.errors[-5:]), kind=task.kind
+    )
+    write(m, task, entry)
+
+
+def written(m: Memory, task: TaskRecord, seq: int) -> None:
+    """The entry asked for is stored: fold it, then act on it."""
+    entry, task.writing = task.writing, None
+    if entry is None:
+        return
+    if seq > task.story.expect and not apply_own(m, task, seq, entry):
+        m.out.append(ReadStory(task.task_id))
+        return
+    react(m, task, entry)
+    grant_wish(m, task)
+
+
+def grant_wish(m: Memory, task: TaskRecord) -> None:
+    """End the task as somebody wanted while a write was under way."""
+    if task.wish is not None and task.phase is not TaskPhase.CLOSED:
+        wish, task.wish = task.wish, None
+        close(m, task, wish.type, wish.reason)
+
+
+def apply_own(m: Memory, task: TaskRecord, seq: int, entry: Entry) -> bool:
+    """Fold an entry of our own; False when the rules say that it should not have been written."""
+    story = task.story
+    if story.apply(seq, LedgerAddress(task.task_id, "orchestrator", m.me), entry, m.now) is not None:
+        m.counters["own_entries_ignored"] += 1
+        return False
+    if isinstance(entry, Assigned) and entry.attempt == 1:
+        story.envelope_seq = seq
+    return True
+
+
+def react(m: Memory, task: TaskRecord, entry: Entry) -> None:
+    """What follows from an entry that the ledger now holds."""
+    if isinstance(entry, Assigned):
+        attempt_begun(m, task)
+    elif isinstance(entry, (Failed, Ended)):
+        attempt_ended(m, task, entry)
+    else:
+        ended(m, task, entry)
+
+
+def attempt_begun(m: Memory, task: TaskRecord) -> None:
+    """The assignment is durable: the queue may forget the task and the agent may know of it."""
+    task.move(Trigger.STORED)
+    leave_queue(m, task)
+    timeout_s = task.timeout_s or m.thresholds.default_timeout_s
+    task.accepted_at, task.missing_in_beats = None, 0
+    task.last_end = task.lease_until = m.now + timeout_s + m.thresholds.timeout_grace_s
+    m.counters["attempts"] += 1
+    send_assignment(m, task)
+
+
+def send_assignment(m: Memory, task: TaskRecord) -> None:
+    """Tell the agent, again after a while if it gives no sign; the agent answers by epoch."""
+    story = task.story
+    task.resend_at = m.now + m.thresholds.resend_assign_s
+    m.out.append(
+        Assign(task.task_id, story.agent_id, story.attempt, story.epoch, story.expect, story.envelope_seq)
+    )
+    set_timer(m, task)
+
+
+def leave_queue(m: Memory, task: TaskRecord) -> None:
+    if task.is_in_queue:
+        task.is_in_queue = False
+        m.held[task.kind, task.priority] -= 1
+        m.out.append(AckTask(task.task_id))
+
+
+def attempt_ended(m: Memory, task: TaskRecord, entry: Failed | Ended) -> None:
+    """An attempt ended without success: count it against the agent, then retry, or give up."""
+    m.agents.vacate(entry.agent_id, task.task_id)
+    m.counters[entry.type] += 1
+    if task.phase in LIVE:
+        task.move(Trigger.ATTEMPT_ENDED)
+    _judge_agent(m, entry)
+    if isinstance(entry, Ended) and entry.type != "rejected":
+        m.out.append(StopAttempt(entry.agent_id, task.task_id, entry.epoch, entry.type))
+    if m.is_mine(task):
+        plan_next(m, task)
+
+
+def plan_next(m: Memory, task: TaskRecord) -> None:
+    """Between attempts: another one after a while, or none."""
+    story, limits = task.story, m.thresholds
+    last = story.last
+    if isinstance(last, Failed) and not last.error.retryable:
+        close(m, task, "dead", last.error.message)
+    elif story.charged >= task.max_attempts:
+        close(m, task, "dead", f"all {task.max_attempts} attempts are used")
+    elif story.uncharged_in_a_row >= limits.uncharged_before_dead:
+        close(m, task, "dead", f"{story.uncharged_in_a_row} assignments in a row never started")
+    else:
+        task.retry_at = m.now + _delay_s(m, task)
+        set_timer(m, task)
+
+
+def _delay_s(m: Memory, task: TaskRecord) -> float:
+    story, limits = task.story, m.thresholds
+    last = story.last
+    if isinstance(last, Ended) and (
+        last.type == "lost" or story.uncharged_in_a_row < limits.uncharged_before_backoff
+    ):
+        return 0.0
+    asked = last.error.retry_after_s if isinstance(last, Failed) else None
+    nth = max(1, story.charged)
+    return backoff_s(task.task_id, nth, limits.backoff_first_s, limits.backoff_cap_s, asked)
+
+
+def _judge_agent(m: Memory, entry: Failed | Ended) -> None:
+    agent = m.agents.get(entry.agent_id)
+    if agent is None:
+        return
+    if isinstance(entry, Failed):
+        agent.failures_in_a_row += 1
+    if isinstance(entry, Ended) and not entry.charged:
+        agent.uncharged_in_a_row += 1
+    too_many = agent.failures_in_a_row >= m.thresholds.failures_before_cool_down
+    if too_many or agent.uncharged_in_a_row >= m.thresholds.uncharged_before_backoff:
+        m.agents.cool_down(agent, m.now + m.thresholds.cool_down_s)
+
+
+def ended(m: Memory, task: TaskRecord, entry: Succeeded | Closed) -> None:
+    """The task is terminal: free what it held and forget it."""
+    agent = m.agents.get(task.story.agent_id)
+    if isinstance(entry, Succeeded) and agent is not None:
+        agent.observe(task.kind, entry.service_s)
+        agent.failures_in_a_row = agent.uncharged_in_a_row = 0
+        agent.is_probing = False
+    elif task.phase in LIVE:
+        m.out.append(StopAttempt(task.story.agent_id, task.task_id, entry.epoch, entry.type))
+    release_agents(m, task)
+    leave_queue(m, task)
+    task.phase = TaskPhase.CLOSED
+    m.timers.clear(task.task_id)
+    del m.tasks[task.task_id]
+    m.counters[entry.type] += 1
+    m.out += (Release(task.task_id), Announce(task.task_id, entry.type))
+
+
+def release_agents(m: Memory, task: TaskRecord) -> None:
+    """Free the slot of the live attempt and of one that was being assigned."""
+    m.agents.vacate(task.story.agent_id, task.task_id)
+    if isinstance(task.writing, Assigned):
+        m.agents.vacate(task.writing.agent_id, task.task_id)
+
+
+def make_ready(m: Memory, task: TaskRecord) -> None:
+    """The task may be assigned from now on."""
+    task.ready_at = task.ready_at or m.now
+    m.ready.push(task.kind, task.priority, task.order, task.task_id)
+    set_timer(m, task)
+
+
+def set_timer(m: Memory, task: TaskRecord) -> None:
+    """The one instant at which somebody must look at this task again."""
+    times = [task.deadline] if task.deadline is not None else []
+    if task.phase is TaskPhase.ASSIGNED:
+        times.append(task.resend_at)
+    if task.phase in LIVE:
+        times.append(task.lease_until)
+    if task.phase is TaskPhase.BACKING_OFF:
+        times.append(task.retry_at)
+    if times:
+        m.timers.set(task.task_id, min(times))
+    else:
+        m.timers.clear(task.task_id)
+
+
+def due(m: Memory, task: TaskRecord) -> None:
+    """The task's instant has come: find out which of its times it was."""
+    if task.writing is not None or not m.is_mine(task):
+        m.timers.set(task.task_id, m.now + 1.0)
+    elif task.deadline is not None and m.now >= task.deadline:
+        close(m, task, "expired", "the deadline passed")
+    elif task.phase in LIVE and m.now >= task.lease_until:
+        end_attempt(m, task, "timed_out", _why_timed_out(task), charged=True)
+    elif task.phase is TaskPhase.ASSIGNED and m.now >= task.resend_at:
+        send_assignment(m, task)
+    elif task.phase is TaskPhase.BACKING_OFF and m.now >= task.retry_at:
+        task.move(Trigger.RETRY_DUE)
+        task.ready_at = m.now
+        make_ready(m, task)
+    else:
+        set_timer(m, task)
+
+
+def _why_timed_out(task: TaskRecord) -> str:
+    if task.lease_until < task.last_end:
+        return "no sign of progress within its lease"
+    return "the attempt ran past its timeout"
+
+
+def resync(m: Memory, task: TaskRecord) -> None:
+    """Bring the record in line with its story after it was read or folded from others."""
+    story = task.story
+    if story.phase is Phase.UNWRITTEN:
+        task.phase = TaskPhase.HELD
+        make_ready(m, task)
+        return
+    leave_queue(m, task)
+    if story.phase is Phase.LIVE:
+        task.phase = TaskPhase.ASSIGNED
+        m.agents.occupy(story.agent_id, task.task_id)
+        take_charge(m, task)
+    elif story.phase is Phase.BETWEEN:
+        task.phase = TaskPhase.BACKING_OFF
+        take_charge(m, task)
+
+
+def take_charge(m: Memory, task: TaskRecord) -> None:
+    """Decide for a task whose state came from the ledger, if it is ours to decide."""
+    timeout_s = task.timeout_s or m.thresholds.default_timeout_s
+    task.last_end = task.lease_until = m.now + timeout_s + m.thresholds.timeout_grace_s
+    if not m.is_mine(task):
+        m.timers.clear(task.task_id)
+    elif task.phase is TaskPhase.ASSIGNED:
+        send_assignment(m, task)
+    elif task.phase is TaskPhase.BACKING_OFF and task.writing is None:
+        plan_next(m, task)
+
+
+def strip(entry: Entry) -> Entry:
+    """The entry without its payload, which memory never keeps."""
+    if isinstance(entry, (Assigned, Closed)) and entry.envelope is not None:
+        return replace(entry, envelope=replace(entry.envelope, payload=None))
+    if isinstance(entry, Succeeded):
+        return replace(entry, result=None)
+    return entry

@@ -1,0 +1,68 @@
+"""Every threshold of the orchestrator as a setting, with its unit in the name.
+
+The only file of `orchestrator/` that reads the environment: `OUTRIDER_` and the upper-case field name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from outrider.broker.config import BadSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When what happens. All `_s` are seconds."""
+
+    heartbeat_s: float = 15.0
+    suspect_after_beats: int = 3
+    offline_after_s: float = 60.0
+    ping_every_s: float = 5.0
+    pings_unanswered: int = 2
+    """No-responders in a row after which an agent's attempts are lost."""
+    join_silence_s: float = 6.0
+    pulse_every_s: float = 2.0
+    owner_silent_s: float = 6.0
+    route_budget_s: float = 0.25
+    resend_assign_s: float = 3.0
+    default_timeout_s: float = 600.0
+    timeout_grace_s: float = 5.0
+    """How much later than the agent itself the orchestrator ends an attempt."""
+    lease_factor: float = 4.0
+    lease_floor_s: float = 30.0
+    backoff_first_s: float = 1.0
+    backoff_cap_s: float = 300.0
+    uncharged_before_backoff: int = 3
+    uncharged_before_dead: int = 20
+    cool_down_s: float = 10.0
+    failures_before_cool_down: int = 5
+    unfit_first_s: float = 1.0
+    unfit_cap_s: float = 30.0
+    lookahead: int = 32
+    """Tasks of one kind and priority held beyond the free slots."""
+    most_held: int = 512
+    batch: int = 256
+    most_candidates: int = 200
+    loop_stall_s: float = 2.0
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str]) -> Self:
+        """Defaults, changed by what the environment sets. Raises BadSettings."""
+        given: dict[str, Any] = {}
+        for field in fields(cls):
+            variable = f"OUTRIDER_{field.name.upper()}"
+            if variable in env:
+                given[field.name] = _number(variable, env[variable], whole=field.type in (int, "int"))
+        return cls(**given)
+
+
+def _number(variable: str, text: str, *, whole: bool) -> float | int:
+    try:
+        value = int(text) if whole else float(text)
+    except ValueError:
+        raise BadSettings(f"{variable}={text!r} is not a {'whole ' if whole else ''}number") from None
+    if not value > 0:
+        raise BadSettings(f"{variable}={text!r} must be more than 0")
+    return value

@@ -1,0 +1,307 @@
+"""The orchestrator's decisions: one synchronous function of (event, now), with no I/O and no clock.
+
+Pure. The same core runs live, in the simulator and in replay; `handle` returns what the shell shall do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from outrider.broker.messages import AgentState, AgentView, OrchestratorStats, TaskState
+from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.subjects import LOWEST_PRIORITY, parse_ledger
+from outrider.ledger.entries import Assigned, Closed, Ended, Entry
+from outrider.ledger.fold import Story
+from outrider.ledger.rules import Phase
+from outrider.orchestrator import attempts, dispatch, events, health
+from outrider.orchestrator.config import Thresholds
+from outrider.orchestrator.instructions import AckTask, Instruction, ReadStory, Release
+from outrider.orchestrator.model import Memory, TaskRecord
+from outrider.orchestrator.transitions import LIVE, SHOWN_AS, TaskPhase
+
+
+class Core:
+    """One orchestrator's memory and its decisions."""
+
+    def __init__(self, orchestrator_id: str, thresholds: Thresholds | None = None) -> None:
+        self.memory = Memory(orchestrator_id, thresholds or Thresholds())
+        self._handlers: dict[type, Callable[[Memory, Any], None]] = {
+            events.TaskPulled: _pulled,
+            events.TaskUnreadable: _unreadable,
+            events.Routed: lambda m, e: dispatch.routed(m, e.round, e.choices, e.model),
+            events.RouteFailed: lambda m, e: dispatch.route_failed(m, e.round, e.reason),
+            events.Written: _written,
+            events.WriteFailed: _write_failed,
+            events.EntryStored: _entry_stored,
+            events.StoryRead: _story_read,
+            events.MemberStored: lambda m, e: health.member_stored(m, e.member),
+            events.Recovered: _recovered,
+            events.AgentJoined: health.joined,
+            events.AgentBeat: health.beat,
+            events.AgentUnreachable: lambda m, e: health.unreachable(m, e.agent_id),
+            events.AssignAnswered: _assign_answered,
+            events.AssignUnheard: _assign_unheard,
+            events.ProgressSeen: _progress_seen,
+            events.CancelRequested: _cancel_requested,
+            events.PulseHeard: _pulse_heard,
+            events.LinkChanged: _link_changed,
+            events.Ticked: _ticked,
+        }
+
+    def handle(self, event: events.Event, now: float) -> list[Instruction]:
+        """Fold one event in; `now` is the shell's monotonic clock and never goes back."""
+        m = self.memory
+        m.now = now
+        m.out = []
+        self._handlers[type(event)](m, event)
+        dispatch.start_round(m)
+        return m.out
+
+    def window(self, kind: str, priority: int) -> int:
+        """How many more messages of this kind and priority may be on their way from the queue."""
+        m = self.memory
+        if not m.is_recovered or not m.agents.has_online(kind):
+            return 0
+        room = min(m.thresholds.most_held, m.agents.free_slots(kind) + m.thresholds.lookahead)
+        return max(0, room - m.held[kind, priority])
+
+    def wake_at(self) -> float | None:
+        """When the next task wants to be looked at."""
+        return self.memory.timers.next()
+
+    def shown_state(self, task_id: str) -> TaskState | None:
+        """The state of a task that is in memory, `running` included."""
+        task = self.memory.tasks.get(task_id)
+        return SHOWN_AS.get(task.phase) if task is not None else None
+
+    def agent_views(self) -> list[AgentView]:
+        return [
+            AgentView(
+                agent.agent_id,
+                agent.state,
+                agent.kinds,
+                agent.slots,
+                agent.in_flight,
+                round(max(0.0, self.memory.now - agent.heard_at), 3),
+                agent.labels,
+                dict(agent.mean_s),
+            )
+            for agent in self.memory.agents
+        ]
+
+    def stats(self) -> OrchestratorStats:
+        m = self.memory
+        online = sum(agent.state is not AgentState.OFFLINE for agent in m.agents)
+        held = sum(m.held.values())
+        return OrchestratorStats(m.me, len(m.tasks) - held, held, online, dict(m.counters))
+
+    def priorities(self) -> range:
+        return range(LOWEST_PRIORITY + 1)
+
+
+def _pulled(m: Memory, event: events.TaskPulled) -> None:
+    known = m.tasks.get(event.task_id)
+    if known is not None:
+        if known.story.phase is not Phase.UNWRITTEN:
+            m.out.append(AckTask(event.task_id))
+        return
+    task = TaskRecord(
+        Story(event.task_id),
+        event.kind,
+        event.priority,
+        m.next_order(),
+        event.facts,
+        event.requires,
+        event.max_attempts,
+        event.timeout_s,
+        event.deadline,
+        ready_at=event.submitted,
+        is_in_queue=True,
+    )
+    m.tasks[event.task_id] = task
+    m.held[event.kind, event.priority] += 1
+    if event.deadline is not None and m.now >= event.deadline:
+        attempts.close(m, task, "expired", "the deadline passed while it waited")
+    else:
+        attempts.make_ready(m, task)
+
+
+def _unreadable(m: Memory, event: events.TaskUnreadable) -> None:
+    if event.task_id in m.tasks:
+        return
+    task = TaskRecord(Story(event.task_id), event.kind, event.priority, m.next_order(), is_in_queue=True)
+    m.tasks[event.task_id] = task
+    m.held[event.kind, event.priority] += 1
+    attempts.write(m, task, Closed(event.task_id, 0, "dead", event.why, "malformed", kind=event.kind))
+
+
+def _written(m: Memory, event: events.Written) -> None:
+    task = m.tasks.get(event.task_id)
+    if task is not None:
+        attempts.written(m, task, event.seq)
+
+
+def _write_failed(m: Memory, event: events.WriteFailed) -> None:
+    task = m.tasks.get(event.task_id)
+    if task is not None and task.writing is not None:
+        m.counters["writes_failed"] += 1
+        m.out.append(ReadStory(event.task_id))
+
+
+def _entry_stored(m: Memory, event: events.EntryStored) -> None:
+    record = event.record
+    entry = attempts.strip(record.entry)
+    where = parse_ledger(record.subject)
+    task = m.tasks.get(where.task_id) or _foreign(m, event, where.task_id)
+    if task is None or record.seq <= task.story.expect:
+        return
+    before = task.story.owner
+    if task.story.apply(record.seq, where, entry, event.at) is not None:
+        m.counters["ignored_entries"] += 1
+        return
+    if task.story.owner not in {before, m.me}:
+        m.owners.setdefault(task.story.owner, m.now)
+    if isinstance(entry, Assigned):
+        _assigned_elsewhere(m, task, entry)
+    elif task.writing is not None and not isinstance(entry, (Succeeded, Closed)):
+        _react_beside_write(m, task, entry)
+    else:
+        attempts.react(m, task, entry)
+
+
+def _react_beside_write(m: Memory, task: TaskRecord, entry: Entry) -> None:
+    """The agent's word came first: our own write will be refused, and the story read then."""
+    if isinstance(entry, (Failed, Ended)):
+        m.agents.vacate(entry.agent_id, task.task_id)
+
+
+def _assigned_elsewhere(m: Memory, task: TaskRecord, entry: Assigned) -> None:
+    if entry.attempt == 1:
+        task.story.envelope_seq = task.story.epoch
+    attempts.release_agents(m, task)
+    task.writing = None
+    attempts.resync(m, task)
+
+
+def _foreign(m: Memory, event: events.EntryStored, task_id: str) -> TaskRecord | None:
+    """A record for a task that another orchestrator began."""
+    entry = event.record.entry
+    if not isinstance(entry, Assigned) or entry.attempt != 1 or entry.envelope is None:
+        return None
+    envelope = entry.envelope
+    task = TaskRecord(
+        Story(task_id),
+        entry.kind,
+        entry.priority,
+        m.next_order(),
+        entry.facts,
+        envelope.requires,
+        envelope.max_attempts,
+        envelope.timeout_s,
+        event.deadline,
+        ready_at=event.at,
+    )
+    m.tasks[task_id] = task
+    return task
+
+
+def _story_read(m: Memory, event: events.StoryRead) -> None:
+    """The truth about a task whose write was refused or unknown."""
+    task = m.tasks.get(event.task_id)
+    if task is None:
+        return
+    entry = task.writing
+    attempts.release_agents(m, task)
+    task.writing = None
+    envelope_seq = event.story.envelope_seq
+    task.story = event.story
+    task.story.envelope, task.story.envelope_seq = None, envelope_seq
+    if task.story.owner not in ("", m.me):
+        m.owners.setdefault(task.story.owner, m.now)
+    last = event.story.last
+    if event.story.is_terminal and isinstance(last, (Succeeded, Closed)):
+        attempts.ended(m, task, last)
+        return
+    attempts.resync(m, task)
+    if isinstance(entry, Closed):
+        attempts.close(m, task, entry.type, entry.reason)
+    else:
+        attempts.grant_wish(m, task)
+
+
+def _recovered(m: Memory, _: events.Recovered) -> None:
+    m.is_recovered = True
+    for owner in m.owners:
+        m.owners[owner] = m.now
+    m.ticked_at = m.checked_at = m.now
+
+
+def _assign_answered(m: Memory, event: events.AssignAnswered) -> None:
+    task = m.tasks.get(event.task_id)
+    if task is None or task.phase is not TaskPhase.ASSIGNED or task.story.epoch != event.epoch:
+        return
+    agent = m.agents.get(task.story.agent_id)
+    if event.accepted:
+        health.accepted(m, task)
+        m.out.append(Release(event.task_id))
+        attempts.set_timer(m, task)
+        if agent is not None:
+            agent.uncharged_in_a_row = 0
+        return
+    if agent is not None and event.reason == "draining":
+        agent.state = AgentState.DRAINING
+        m.agents.refresh(agent)
+    attempts.end_attempt(m, task, "rejected", event.reason or "the agent gave no reason", charged=False)
+
+
+def _assign_unheard(m: Memory, event: events.AssignUnheard) -> None:
+    task = m.tasks.get(event.task_id)
+    if task is None or task.phase is not TaskPhase.ASSIGNED or task.story.epoch != event.epoch:
+        return
+    agent_id = task.story.agent_id
+    attempts.end_attempt(m, task, "rejected", "nobody listens under the agent's name", charged=False)
+    health.unreachable(m, agent_id)
+
+
+def _progress_seen(m: Memory, event: events.ProgressSeen) -> None:
+    task = m.tasks.get(event.task_id)
+    if task is None or task.phase not in LIVE:
+        return
+    if task.story.attempt != event.attempt or task.story.agent_id != event.agent_id:
+        return
+    if task.phase is TaskPhase.ASSIGNED:
+        health.accepted(m, task)
+        m.out.append(Release(event.task_id))
+    assigned = task.story.assigned
+    predicted = assigned.p90_s if assigned is not None and assigned.p90_s else 0.0
+    lease_s = max(m.thresholds.lease_floor_s, predicted * m.thresholds.lease_factor)
+    task.lease_until = min(task.last_end, m.now + lease_s)
+    attempts.set_timer(m, task)
+
+
+def _cancel_requested(m: Memory, event: events.CancelRequested) -> None:
+    task = m.tasks.get(event.task_id)
+    if task is not None:
+        attempts.close(m, task, "cancelled", event.reason or "cancelled on request")
+
+
+def _pulse_heard(m: Memory, event: events.PulseHeard) -> None:
+    if event.orchestrator_id == m.me:
+        return
+    m.inherited.discard(event.orchestrator_id)
+    gone = m.thresholds.owner_silent_s + 1.0 if event.stopping else 0.0
+    m.owners[event.orchestrator_id] = m.now - gone
+
+
+def _link_changed(m: Memory, event: events.LinkChanged) -> None:
+    m.is_linked = event.is_up
+    health.forgive(m)
+
+
+def _ticked(m: Memory, _: events.Ticked) -> None:
+    health.check(m)
+    for task_id in m.timers.due(m.now):
+        task = m.tasks.get(task_id)
+        if task is not None:
+            attempts.due(m, task)

@@ -1,0 +1,211 @@
+"""Rounds of routing: which held tasks are asked about, and what becomes of the answer.
+
+Pure functions over Memory. One round is under way at a time, so that the next batch gathers meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from outrider.broker.messages import AgentState, Choice, RouteAgent, RouteReason, RouteRequest, RouteTask
+from outrider.ledger.entries import Assigned
+from outrider.orchestrator.agent_table import AgentRecord
+from outrider.orchestrator.attempts import make_ready, write
+from outrider.orchestrator.fallback import choose
+from outrider.orchestrator.instructions import GiveBack, Release, Route
+from outrider.orchestrator.model import Memory, Round, TaskRecord
+from outrider.orchestrator.transitions import TaskPhase, Trigger
+
+
+def start_round(m: Memory) -> None:
+    """Ask about as many ready tasks as there are free slots, if no round is under way."""
+    if m.round is not None or not m.is_recovered or not m.is_linked:
+        return
+    agents: dict[str, AgentRecord] = {}
+    picked: list[TaskRecord] = []
+    for kind in m.ready.kinds():
+        candidates = _candidates(m, kind)
+        if candidates:
+            picked += _pick(m, kind, candidates, m.thresholds.batch - len(picked))
+            agents |= {agent.agent_id: agent for agent in candidates}
+    if not picked:
+        return
+    picked.sort(key=lambda task: (task.priority, task.order))
+    route(m, picked, list(agents.values()))
+
+
+def _candidates(m: Memory, kind: str) -> list[AgentRecord]:
+    found = []
+    for agent in m.agents.available(kind):
+        found.append(agent)
+        if len(found) == m.thresholds.most_candidates:
+            break
+    return found
+
+
+def _pick(m: Memory, kind: str, candidates: list[AgentRecord], most: int) -> list[TaskRecord]:
+    room = min(most, sum(agent.free for agent in candidates))
+    picked: list[TaskRecord] = []
+    while len(picked) < room:
+        task_id = m.ready.pop(kind)
+        if task_id is None:
+            break
+        task = m.tasks.get(task_id)
+        if task is None or task.phase is not TaskPhase.HELD or task.writing is not None:
+            continue
+        if task.requires and not any(_fits(agent, task) for agent in candidates):
+            _no_candidate(m, task)
+            continue
+        task.move(Trigger.PICKED)
+        picked.append(task)
+    return picked
+
+
+def _fits(agent: AgentRecord, task: TaskRecord) -> bool:
+    return task.kind in agent.kinds and set(task.requires) <= set(agent.labels)
+
+
+def _no_candidate(m: Memory, task: TaskRecord) -> None:
+    """Nobody with these labels is free: back to the queue for a while, longer each time."""
+    delay_s = min(m.thresholds.unfit_cap_s, m.thresholds.unfit_first_s * 2.0**task.unfit)
+    task.unfit += 1
+    if task.is_in_queue:
+        m.held[task.kind, task.priority] -= 1
+        del m.tasks[task.task_id]
+        m.timers.clear(task.task_id)
+        m.out += (GiveBack(task.task_id, delay_s), Release(task.task_id))
+    else:
+        task.phase = TaskPhase.BACKING_OFF
+        task.retry_at = m.now + delay_s
+        m.timers.set(task.task_id, task.retry_at)
+
+
+def route(m: Memory, picked: list[TaskRecord], agents: list[AgentRecord]) -> None:
+    """Put one round to the router."""
+    m.rounds += 1
+    shared = all(agent.kinds == agents[0].kinds for agent in agents)
+    tasks = {task.task_id: _route_task(m, task, agents, shared) for task in picked}
+    m.round = Round(m.rounds, tasks)
+    kinds = {task.kind for task in picked}
+    request = RouteRequest(tuple(tasks.values()), tuple(_route_agent(agent, kinds) for agent in agents))
+    m.out.append(Route(m.rounds, request))
+
+
+def _route_task(m: Memory, task: TaskRecord, agents: list[AgentRecord], shared: bool) -> RouteTask:
+    among = None
+    if task.requires or not shared:
+        among = tuple(i for i, agent in enumerate(agents) if _fits(agent, task))
+    left_s = task.deadline - m.now if task.deadline is not None else None
+    return RouteTask(
+        task.task_id, task.kind, task.priority, task.story.attempt + 1, task.facts, among, left_s
+    )
+
+
+def _route_agent(agent: AgentRecord, kinds: Iterable[str]) -> RouteAgent:
+    slots = agent.free + agent.in_flight
+    means = {kind: agent.mean_s[kind] for kind in kinds if kind in agent.mean_s}
+    return RouteAgent(agent.agent_id, slots, agent.in_flight, means, agent.labels)
+
+
+def routed(m: Memory, number: int, choices: tuple[Choice, ...], model: str) -> None:
+    """Assign what the router chose, as far as it makes sense; the rest goes by the built-in rule or waits."""
+    round_ = _finish_round(m, number)
+    if round_ is None:
+        return
+    by_task = {choice.task_id: choice for choice in choices}
+    chosen = 0
+    doubtful: list[RouteTask] = []
+    for asked in round_.tasks.values():
+        choice = by_task.get(asked.task_id)
+        task = m.tasks.get(asked.task_id)
+        if task is None or task.phase is not TaskPhase.ROUTING:
+            continue
+        if choice is None:
+            put_back(m, task)
+        elif _is_sound(m, task, choice):
+            assign(m, task, choice, model)
+            chosen += 1
+        else:
+            doubtful.append(asked)
+    if not chosen and not doubtful:
+        doubtful = list(round_.tasks.values())
+    if doubtful:
+        m.counters["router_bad_answers"] += len(doubtful)
+        by_rule(m, doubtful, RouteReason.FALLBACK_BAD_ANSWER)
+
+
+def route_failed(m: Memory, number: int, reason: RouteReason) -> None:
+    """The router is silent: the built-in rule decides the whole round."""
+    round_ = _finish_round(m, number)
+    if round_ is not None:
+        m.counters[reason.value] += len(round_.tasks)
+        by_rule(m, list(round_.tasks.values()), reason)
+
+
+def _finish_round(m: Memory, number: int) -> Round | None:
+    round_ = m.round
+    if round_ is None or round_.number != number:
+        m.counters["router_late_answers"] += 1
+        return None
+    m.round = None
+    return round_
+
+
+def _is_sound(m: Memory, task: TaskRecord, choice: Choice) -> bool:
+    agent = m.agents.get(choice.agent_id)
+    if agent is None or agent.state is not AgentState.ONLINE or agent.free <= 0 or not _fits(agent, task):
+        return False
+    return 0.0 <= choice.p50_s <= choice.p90_s and choice.finish_s >= 0.0
+
+
+def by_rule(m: Memory, asked: list[RouteTask], reason: RouteReason) -> None:
+    """Assign tasks by the built-in rule, and put back those for which nobody is free."""
+    for route_task in asked:
+        task = m.tasks.get(route_task.task_id)
+        if task is None or task.phase not in (TaskPhase.ROUTING, TaskPhase.HELD):
+            continue
+        agents = [_route_agent(a, (task.kind,)) for a in _candidates(m, task.kind) if _fits(a, task)]
+        anybody = RouteTask(task.task_id, task.kind, task.priority, task.story.attempt + 1, task.facts)
+        choice = choose(anybody, agents, {}, reason)
+        if choice is None:
+            if task.phase is TaskPhase.ROUTING:
+                put_back(m, task)
+            continue
+        if task.phase is TaskPhase.HELD:
+            task.move(Trigger.PICKED)
+        assign(m, task, choice, "rule")
+
+
+def put_back(m: Memory, task: TaskRecord) -> None:
+    task.move(Trigger.PUT_BACK)
+    make_ready(m, task)
+
+
+def assign(m: Memory, task: TaskRecord, choice: Choice, model: str) -> None:
+    """Ask the ledger for the assignment; the agent hears of it once it is stored."""
+    agent = m.agents.enter(choice.agent_id)
+    story = task.story
+    entry = Assigned(
+        task_id=task.task_id,
+        attempt=story.attempt + 1,
+        agent_id=agent.agent_id,
+        instance=agent.instance,
+        epoch=story.epoch,
+        kind=task.kind,
+        priority=task.priority,
+        reason=choice.reason,
+        model=model,
+        p50_s=choice.p50_s,
+        p90_s=choice.p90_s,
+        finish_s=choice.finish_s,
+        candidates=choice.candidates[:5],
+        facts=task.facts,
+        slots=agent.slots,
+        in_flight=agent.in_flight,
+        waiting_s=max(0.0, m.now - task.ready_at),
+    )
+    task.move(Trigger.CHOSEN)
+    task.unfit = 0
+    m.agents.occupy(agent.agent_id, task.task_id)
+    m.counters[f"routed_{choice.reason.value}"] += 1
+    write(m, task, entry)

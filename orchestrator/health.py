@@ -1,0 +1,209 @@
+"""Who is alive: joins, heartbeats, pings, and what becomes of the attempts of an agent that is not.
+
+Pure functions over Memory. An orchestrator whose own link or loop stalled blames nobody.
+"""
+
+from __future__ import annotations
+
+from outrider.broker.messages import AgentState
+from outrider.ledger.entries import Member
+from outrider.orchestrator.agent_table import AgentRecord
+from outrider.orchestrator.attempts import end_attempt, take_charge
+from outrider.orchestrator.events import AgentBeat, AgentJoined
+from outrider.orchestrator.instructions import PingAgent, WriteMember
+from outrider.orchestrator.model import Memory, TaskRecord
+from outrider.orchestrator.transitions import LIVE, TaskPhase, Trigger
+
+CHECK_EVERY_S = 1.0
+
+
+def joined(m: Memory, event: AgentJoined) -> None:
+    """An instance has the name now; what an earlier instance ran and did not spool is lost."""
+    agent = m.agents.enter(event.agent_id)
+    is_new = agent.instance != event.instance
+    spooled = {s.epoch for s in event.spooled}
+    was_gone = agent.state is AgentState.OFFLINE
+    agent.instance, agent.slots, agent.labels, agent.host = (
+        event.instance,
+        event.slots,
+        event.labels,
+        event.host,
+    )
+    heard(m, agent)
+    agent.state = AgentState.ONLINE
+    agent.cool_until, agent.is_probing, agent.uncharged_in_a_row = 0.0, False, 0
+    m.agents.declare(agent, event.kinds)
+    if is_new:
+        lose_all(m, agent, "the agent restarted", keep=spooled)
+    if is_new or was_gone:
+        announce(m, agent, "joined")
+
+
+def member_stored(m: Memory, member: Member) -> None:
+    """Learn of an agent from the ledger: it counts as present only once it is heard."""
+    agent = m.agents.enter(member.agent_id)
+    if member.type != "joined":
+        return
+    if agent.instance != member.instance:
+        agent.instance = member.instance
+        agent.state = AgentState.SUSPECT
+    agent.slots, agent.labels, agent.host = member.slots, member.labels, member.host
+    heard(m, agent)
+    agent.pinged_at = 0.0
+    m.agents.declare(agent, member.kinds)
+
+
+def announce(m: Memory, agent: AgentRecord, type_: str, why: str = "") -> None:
+    member = Member(
+        agent.agent_id, type_, agent.instance, agent.kinds, agent.slots, agent.labels, agent.host, why
+    )
+    m.out.append(WriteMember(member))
+
+
+def heard(m: Memory, agent: AgentRecord) -> None:
+    agent.heard_at = m.now
+    agent.unanswered = 0
+
+
+def beat(m: Memory, event: AgentBeat) -> None:
+    """A sign of life: the agent is back if it was missed, and tells which attempts it has."""
+    agent = m.agents.get(event.agent_id)
+    if agent is None or (agent.instance and agent.instance != event.instance):
+        m.counters["beats_of_unknown_agents"] += 1
+        return
+    was = agent.state
+    heard(m, agent)
+    agent.slots = event.slots
+    if event.labels is not None:
+        agent.labels = event.labels
+    if event.kinds is not None and event.kinds != agent.kinds:
+        m.agents.declare(agent, event.kinds)
+    agent.state = _state_now(m, agent, event.state)
+    m.agents.refresh(agent)
+    if was is AgentState.OFFLINE:
+        announce(m, agent, "back")
+    for task_id in list(agent.tasks):
+        _compare(m, m.tasks.get(task_id), agent, event)
+
+
+def _state_now(m: Memory, agent: AgentRecord, said: AgentState) -> AgentState:
+    if said is AgentState.DRAINING:
+        return AgentState.DRAINING
+    return AgentState.COOLING_DOWN if m.now < agent.cool_until else AgentState.ONLINE
+
+
+def _compare(m: Memory, task: TaskRecord | None, agent: AgentRecord, event: AgentBeat) -> None:
+    """An attempt that its agent accepted and does not name in two beats is lost."""
+    if task is None or task.phase not in LIVE or task.story.agent_id != agent.agent_id:
+        return
+    if task.story.epoch in event.running or task.story.epoch in event.spooled:
+        task.missing_in_beats = 0
+        if task.phase is TaskPhase.ASSIGNED:
+            accepted(m, task)
+        return
+    if task.accepted_at is None or m.now - task.accepted_at < CHECK_EVERY_S:
+        return
+    task.missing_in_beats += 1
+    if task.missing_in_beats >= 2 and m.is_mine(task):
+        end_attempt(m, task, "lost", "the agent does not have it any more", charged=True)
+
+
+def accepted(m: Memory, task: TaskRecord) -> None:
+    """The agent runs the attempt."""
+    task.move(Trigger.ACCEPTED)
+    task.accepted_at = m.now if task.accepted_at is None else task.accepted_at
+
+
+def unreachable(m: Memory, agent_id: str) -> None:
+    """Nobody listens under the agent's name: once is an accident, twice in a row it is gone."""
+    agent = m.agents.get(agent_id)
+    if agent is None or not m.is_linked or agent.state is AgentState.OFFLINE:
+        return
+    agent.unanswered += 1
+    agent.pinged_at = m.now - m.thresholds.ping_every_s + CHECK_EVERY_S
+    if agent.unanswered >= m.thresholds.pings_unanswered:
+        go_offline(m, agent, "nobody listens under its name")
+    else:
+        suspect(m, agent, "did not answer")
+
+
+def suspect(m: Memory, agent: AgentRecord, why: str) -> None:
+    """Nothing new for this agent until it is heard again."""
+    if agent.state in (AgentState.ONLINE, AgentState.COOLING_DOWN):
+        agent.state = AgentState.SUSPECT
+        m.agents.refresh(agent)
+        announce(m, agent, "suspect", why)
+
+
+def go_offline(m: Memory, agent: AgentRecord, why: str) -> None:
+    """The agent is gone; its attempts are lost and run elsewhere. One that had drained just left."""
+    drained = agent.state is AgentState.DRAINING and not agent.tasks
+    agent.state = AgentState.OFFLINE
+    m.agents.refresh(agent)
+    announce(m, agent, "drained" if drained else "offline", why)
+    lose_all(m, agent, why)
+
+
+def lose_all(m: Memory, agent: AgentRecord, why: str, keep: set[int] | None = None) -> None:
+    for task_id in list(agent.tasks):
+        task = m.tasks.get(task_id)
+        if task is None or task.phase not in LIVE or task.story.epoch in (keep or ()):
+            continue
+        if m.is_mine(task):
+            end_attempt(m, task, "lost", why, charged=task.accepted_at is not None)
+
+
+def check(m: Memory) -> None:
+    """Look at every agent, at most once a second; a stalled orchestrator starts counting anew."""
+    stalled = m.now - m.ticked_at > m.thresholds.loop_stall_s
+    m.ticked_at = m.now
+    if stalled or not m.is_linked:
+        forgive(m)
+        return
+    if m.now - m.checked_at < CHECK_EVERY_S or not m.is_recovered:
+        return
+    m.checked_at = m.now
+    for agent in m.agents:
+        _check_agent(m, agent)
+    _check_owners(m)
+
+
+def forgive(m: Memory) -> None:
+    """We did not listen, so nobody was silent."""
+    for agent in m.agents:
+        agent.heard_at = max(agent.heard_at, m.now)
+        agent.unanswered = 0
+    for owner in m.owners:
+        m.owners[owner] = m.now
+
+
+def _check_agent(m: Memory, agent: AgentRecord) -> None:
+    limits = m.thresholds
+    if agent.state is AgentState.OFFLINE:
+        return
+    silence = m.now - agent.heard_at
+    if silence > limits.offline_after_s:
+        go_offline(m, agent, f"silent for {silence:.0f} s")
+        return
+    if silence > limits.heartbeat_s * limits.suspect_after_beats:
+        suspect(m, agent, f"silent for {silence:.0f} s")
+    if agent.state is AgentState.COOLING_DOWN and m.now >= agent.cool_until:
+        agent.state, agent.is_probing = AgentState.ONLINE, True
+        m.agents.refresh(agent)
+    is_watched = agent.tasks or agent.state in (AgentState.SUSPECT, AgentState.DRAINING)
+    if is_watched and m.now - agent.pinged_at >= limits.ping_every_s:
+        agent.pinged_at = m.now
+        m.out.append(PingAgent(agent.agent_id, agent.instance))
+
+
+def _check_owners(m: Memory) -> None:
+    """Take over the tasks of orchestrators that fell silent, once."""
+    limit = m.thresholds.owner_silent_s
+    silent = {o for o, at in m.owners.items() if m.now - at > limit} - m.inherited
+    if not silent:
+        return
+    m.inherited |= silent
+    m.counters["owners_taken_over"] += len(silent)
+    for task in list(m.tasks.values()):
+        if task.story.owner in silent and task.writing is None:
+            take_charge(m, task)

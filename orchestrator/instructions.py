@@ -1,0 +1,117 @@
+"""Everything the core can ask of the shell, in the imperative.
+
+Pure. None of these carries a payload: the shell has it in hand or reads it from the ledger.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from outrider.broker.messages import RouteRequest
+from outrider.ledger.entries import Entry, Member
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Append an entry, expecting `expect` as the last sequence of the task's story."""
+
+    task_id: str
+    entry: Entry
+    expect: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriteMember:
+    """Append what became of an agent."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class ReadStory:
+    """Read a task's story and answer with StoryRead."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Ask the router; answer with Routed or RouteFailed within the budget."""
+
+    round: int
+    request: RouteRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """Tell an agent of its attempt. `envelope_seq` is where the ledger keeps the task itself."""
+
+    task_id: str
+    agent_id: str
+    attempt: int
+    epoch: int
+    expect: int
+    envelope_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The payload is not needed any more."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AckTask:
+    """The ledger knows the task: remove its message from the queue."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveBack:
+    """Nobody fits now: return the message to the queue for `delay_s`."""
+
+    task_id: str
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StopAttempt:
+    """Tell an agent to stop an attempt."""
+
+    agent_id: str
+    task_id: str
+    epoch: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PingAgent:
+    """Ask an agent for a sign of life; answer with AgentBeat or AgentUnreachable."""
+
+    agent_id: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """The task ended here; whoever waits for that may look at the ledger."""
+
+    task_id: str
+    state: str
+
+
+Instruction = (
+    Write
+    | WriteMember
+    | ReadStory
+    | Route
+    | Assign
+    | Release
+    | AckTask
+    | GiveBack
+    | StopAttempt
+    | PingAgent
+    | Announce
+)

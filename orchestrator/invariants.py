@@ -1,0 +1,67 @@
+"""What must hold in an orchestrator's memory after every event; every test of the core ends by checking it.
+
+Pure. A broken invariant is a bug of ours.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from outrider.broker.errors import OutriderError
+from outrider.ledger.entries import Assigned
+from outrider.ledger.rules import Phase
+from outrider.orchestrator.model import Memory, TaskRecord
+from outrider.orchestrator.transitions import LIVE, TaskPhase
+
+
+class BrokenInvariant(OutriderError):
+    """An orchestrator's memory contradicts itself."""
+
+    code = "broken_invariant"
+
+
+def _must(holds: bool, rule: str) -> None:
+    if not holds:
+        raise BrokenInvariant(rule)
+
+
+def check_invariants(m: Memory) -> None:
+    """Raises BrokenInvariant that names the rule and the record."""
+    for task in m.tasks.values():
+        _check_task(m, task)
+    _check_slots(m)
+    _check_held(m)
+    _must(m.round is None or m.round.number == m.rounds, "the open round is the newest")
+
+
+def _check_task(m: Memory, task: TaskRecord) -> None:
+    story, phase = task.story, task.phase
+    _must(phase is not TaskPhase.CLOSED, f"closed tasks are forgotten: {task}")
+    _must(not story.is_terminal, f"terminal tasks are forgotten: {task}")
+    _must(story.envelope is None or story.envelope.payload is None, f"no payload in memory: {task}")
+    stored = story.phase is Phase.LIVE or task.writing is not None
+    _must(phase not in LIVE or stored, f"what runs has a stored epoch: {task}")
+    _must(
+        not task.is_in_queue or story.phase is Phase.UNWRITTEN,
+        f"what the ledger knows left the queue: {task}",
+    )
+    asked = m.round is not None and task.task_id in m.round.tasks
+    _must(phase is not TaskPhase.ROUTING or asked, f"routing only in a round: {task}")
+    is_writing = isinstance(task.writing, Assigned)
+    _must(phase is not TaskPhase.ASSIGNING or is_writing, f"assigning is a write under way: {task}")
+
+
+def _check_slots(m: Memory) -> None:
+    for agent in m.agents:
+        for task_id in agent.tasks:
+            task = m.tasks.get(task_id)
+            if task is None:
+                raise BrokenInvariant(f"{agent.agent_id} holds a slot for the unknown task {task_id}")
+            writes_to = task.writing.agent_id if isinstance(task.writing, Assigned) else None
+            _must(agent.agent_id in (task.story.agent_id, writes_to), f"slot of a foreign attempt: {task}")
+
+
+def _check_held(m: Memory) -> None:
+    counted = Counter((t.kind, t.priority) for t in m.tasks.values() if t.is_in_queue)
+    for key in counted.keys() | m.held.keys():
+        _must(counted[key] == m.held[key], f"held count of {key}: {m.held[key]}, really {counted[key]}")

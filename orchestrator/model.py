@@ -1,0 +1,116 @@
+"""What an orchestrator holds in memory, owned by the core and by nobody else.
+
+Pure. No payloads: memory grows with what is in flight, not with the queue or with what is finished.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from outrider.broker.facts import TaskFacts
+from outrider.broker.messages import RouteTask
+from outrider.ledger.entries import Entry
+from outrider.ledger.fold import Story
+from outrider.orchestrator.agent_table import AgentTable
+from outrider.orchestrator.config import Thresholds
+from outrider.orchestrator.instructions import Instruction
+from outrider.orchestrator.ready_queue import ReadyQueue
+from outrider.orchestrator.timers import Timers
+from outrider.orchestrator.transitions import TaskPhase, Trigger, next_phase
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a task shall end as soon as the write under way is settled."""
+
+    type: str
+    reason: str
+
+
+@dataclass(slots=True)
+class TaskRecord:
+    """One task that is held, in flight or between attempts."""
+
+    story: Story
+    kind: str
+    priority: int
+    order: int
+    facts: TaskFacts = TaskFacts()
+    requires: tuple[str, ...] = ()
+    max_attempts: int = 3
+    timeout_s: float | None = None
+    deadline: float | None = None
+    phase: TaskPhase = TaskPhase.HELD
+    ready_at: float = 0.0
+    is_in_queue: bool = False
+    """Its TASKS message is held here and not acked yet."""
+    writing: Entry | None = None
+    """The entry whose receipt is awaited; at most one a task."""
+    wish: Wish | None = None
+    accepted_at: float | None = None
+    resend_at: float = 0.0
+    lease_until: float = 0.0
+    last_end: float = 0.0
+    """When the attempt must have ended, progress or not."""
+    retry_at: float = 0.0
+    missing_in_beats: int = 0
+    unfit: int = 0
+    """How often in a row no online agent had the labels it requires."""
+
+    @property
+    def task_id(self) -> str:
+        return self.story.task_id
+
+    def move(self, trigger: Trigger) -> None:
+        """Raises InvalidTransition with the task's story."""
+        self.phase = next_phase(self.task_id, self.phase, trigger, repr(self.story))
+
+
+@dataclass(slots=True)
+class Round:
+    """Tasks that the router is being asked about."""
+
+    number: int
+    tasks: dict[str, RouteTask]
+
+
+@dataclass(slots=True)
+class Memory:
+    """Everything the core decides from, and the instructions it has for the shell."""
+
+    me: str
+    thresholds: Thresholds
+    now: float = 0.0
+    tasks: dict[str, TaskRecord] = field(default_factory=dict)
+    agents: AgentTable = field(default_factory=AgentTable)
+    ready: ReadyQueue = field(default_factory=ReadyQueue)
+    timers: Timers = field(default_factory=Timers)
+    held: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """Messages held of each (kind, priority), acked by none yet."""
+    owners: dict[str, float] = field(default_factory=dict)
+    """When each other orchestrator was last heard."""
+    inherited: set[str] = field(default_factory=set)
+    """Silent orchestrators whose tasks are taken over."""
+    round: Round | None = None
+    rounds: int = 0
+    arrivals: int = 0
+    is_recovered: bool = False
+    is_linked: bool = True
+    checked_at: float = 0.0
+    """When the agents' health was last looked at."""
+    ticked_at: float = 0.0
+    out: list[Instruction] = field(default_factory=list)
+    counters: Counter[str] = field(default_factory=Counter)
+
+    def next_order(self) -> int:
+        self.arrivals += 1
+        return self.arrivals
+
+    def is_mine(self, task: TaskRecord) -> bool:
+        """Whether this orchestrator decides for the task: it owns it, or the owner fell silent."""
+        owner = task.story.owner
+        if owner in ("", self.me):
+            return True
+        silence = self.now - self.owners.get(owner, self.now)
+        return self.is_recovered and silence > self.thresholds.owner_silent_s

@@ -1,0 +1,253 @@
+"""What people and agents may ask an orchestrator: submit, get, cancel, agents, stats, join and settle.
+
+Answers only; every decision is the core's, reached through events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from outrider.broker.clock import Clock
+from outrider.broker.codec import MAX_ENVELOPE_BYTES, decode, encode
+from outrider.broker.connection import Connection
+from outrider.broker.errors import (
+    InvalidTask,
+    NobodyAnswers,
+    OutriderError,
+    PayloadTooLarge,
+    Refused,
+    TaskNotFound,
+    TimedOut,
+    UnknownKind,
+    WrongSequence,
+)
+from outrider.broker.follower import Stored, StreamReader
+from outrider.broker.messages import (
+    TERMINAL,
+    AgentList,
+    AgentState,
+    Heartbeat,
+    Join,
+    Joined,
+    Ping,
+    Settle,
+    Settled,
+    Submitted,
+    TaskEnvelope,
+    TaskRequest,
+    TaskState,
+    TaskView,
+    check_label,
+)
+from outrider.broker.pipeline import guard
+from outrider.broker.service import Endpoints
+from outrider.broker.subjects import Subjects, check_name, parse_agent
+from outrider.ledger.entries import Closed
+from outrider.ledger.reader import LedgerReader, fold_stored
+from outrider.ledger.settling import outcome_epochs, settle
+from outrider.orchestrator import events
+from outrider.orchestrator.core import Core
+from outrider.orchestrator.effects import Effects
+
+CANCEL_WITHIN_S = 5.0
+MOST_SLOTS = 100_000
+
+
+class Requests:
+    """The endpoints of one orchestrator."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        subjects: Subjects,
+        core: Core,
+        effects: Effects,
+        clock: Clock,
+        post: Callable[[events.Event], None],
+    ) -> None:
+        self._connection = connection
+        self._subjects = subjects
+        self._core = core
+        self._effects = effects
+        self._clock = clock
+        self._post = post
+        self._ledger = LedgerReader(connection, subjects)
+        self._tasks = StreamReader(connection, subjects.tasks_stream)
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+
+    async def add_to(self, endpoints: Endpoints) -> None:
+        s = self._subjects
+        people: list[tuple[str, str, Callable[[str, bytes], Awaitable[Any]]]] = [
+            ("submit", s.submit, self.submit),
+            ("get", s.get, self.get),
+            ("cancel", s.cancel, self.cancel),
+            ("agents", s.agents, self.agents),
+            ("stats", s.stats, self.stats),
+            ("join", s.any_join, self.join),
+            ("settle", s.any_settle, self.settle),
+        ]
+        for name, subject, handler in people:
+            await endpoints.add(name, subject, handler, queue="orchestrator")
+
+    def task_ended(self, task_id: str) -> None:
+        """Wake whoever waits for the end of this task."""
+        for waiter in self._waiters.pop(task_id, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def submit(self, _: str, data: bytes) -> Submitted:
+        """Accept a task for somebody who does not publish to TASKS himself."""
+        envelope = decode(TaskEnvelope, data, MAX_ENVELOPE_BYTES)
+        task_id = envelope.task_id or uuid.uuid4().hex
+        submitted_at = envelope.submitted_at or self._clock.wall()
+        envelope = replace(envelope, task_id=task_id, submitted_at=submitted_at).check()
+        table = self._core.memory.agents
+        if envelope.kind not in table.declared:
+            known = ", ".join(sorted(table.declared)) or "none so far"
+            raise UnknownKind(f"no agent ever declared kind {envelope.kind!r}; known kinds: {known}")
+        body = encode(envelope)
+        if len(body) > MAX_ENVELOPE_BYTES:
+            raise PayloadTooLarge(
+                f"task of {len(body)} bytes is over the limit of {MAX_ENVELOPE_BYTES} bytes"
+            )
+        state = await self._store(envelope, body)
+        warning = (
+            None if table.has_online(envelope.kind) else f"no agent for kind {envelope.kind} is online now"
+        )
+        return Submitted(task_id, state, warning)
+
+    async def _store(self, envelope: TaskEnvelope, body: bytes) -> TaskState:
+        story = await self._ledger.story(envelope.task_id)
+        if story.expect:
+            return self._core.shown_state(envelope.task_id) or story.state
+        subject = self._subjects.task(envelope.kind, envelope.priority, envelope.task_id)
+        headers = guard(0, self._subjects.task_anywhere(envelope.task_id))
+        try:
+            await self._effects.appender.append(subject, body, headers)
+        except WrongSequence:
+            return self._core.shown_state(envelope.task_id) or TaskState.QUEUED
+        return TaskState.QUEUED
+
+    async def get(self, _: str, data: bytes) -> TaskView:
+        """The task as the ledger, the queue and this orchestrator's memory know it."""
+        task_id = check_name(decode(TaskRequest, data).task_id, "task_id")
+        return await self._view(task_id)
+
+    async def _view(self, task_id: str) -> TaskView:
+        waiting = await self._waiting(task_id)
+        story = await self._ledger.story(task_id)
+        if story.expect:
+            view = story.view()
+            shown = self._core.shown_state(task_id)
+            return replace(view, state=shown) if shown is not None and view.state not in TERMINAL else view
+        if waiting is None:
+            raise TaskNotFound(f"no task {task_id!r} waits or stands in the ledger")
+        envelope = decode(TaskEnvelope, waiting.data)
+        return TaskView(
+            task_id=task_id,
+            kind=envelope.kind,
+            state=TaskState.QUEUED,
+            waiting_s=max(0.0, self._clock.wall() - waiting.stored_at),
+            priority=envelope.priority,
+            submitted_at=envelope.submitted_at,
+        )
+
+    async def _waiting(self, task_id: str) -> Stored | None:
+        found = await self._tasks.last_of([self._subjects.task_anywhere(task_id)])
+        return found[-1] if found else None
+
+    async def cancel(self, _: str, data: bytes) -> TaskView:
+        """End a task wherever it is; one that is terminal already stays as it is."""
+        request = decode(TaskRequest, data)
+        task_id = check_name(request.task_id, "task_id")
+        if task_id not in self._core.memory.tasks:
+            await self._cancel_waiting(task_id, request.reason)
+            return await self._view(task_id)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(task_id, []).append(done)
+        self._post(events.CancelRequested(task_id, request.reason))
+        try:
+            await asyncio.wait_for(done, CANCEL_WITHIN_S)
+        except TimeoutError:
+            raise TimedOut(
+                f"task {task_id} is not cancelled yet", hint="ask again: outrider task get"
+            ) from None
+        return await self._view(task_id)
+
+    async def _cancel_waiting(self, task_id: str, reason: str) -> None:
+        """A task that nobody pulled yet: its terminal entry first, then its message."""
+        waiting = await self._waiting(task_id)
+        if waiting is None:
+            return
+        envelope = decode(TaskEnvelope, waiting.data)
+        why = reason or "cancelled on request"
+        entry = Closed(
+            task_id, 0, "cancelled", why, envelope=envelope, kind=envelope.kind, at=self._clock.wall()
+        )
+        subject = self._subjects.ledger_orchestrator(task_id, self._core.memory.me)
+        try:
+            await self._effects.appender.append(
+                subject, encode(entry), guard(0, self._subjects.story(task_id))
+            )
+        except WrongSequence:
+            raise Refused(f"task {task_id} was taken up at this moment", hint="cancel it again") from None
+        stream = self._subjects.tasks_stream
+        await self._connection.api(f"STREAM.MSG.DELETE.{stream}", {"seq": waiting.seq, "no_erase": True})
+
+    async def agents(self, _: str, __: bytes) -> AgentList:
+        declared = self._core.memory.agents.declared
+        return AgentList(tuple(self._core.agent_views()), tuple(sorted(declared)))
+
+    async def stats(self, _: str, __: bytes) -> Any:
+        return self._core.stats()
+
+    async def join(self, subject: str, data: bytes) -> Joined:
+        """Let an agent in, unless another live instance has its name."""
+        join = decode(Join, data)
+        agent_id = check_name(join.agent_id, "agent_id")
+        if parse_agent(subject) != agent_id:
+            raise Refused("an agent may speak for itself only")
+        for kind in join.kinds:
+            check_name(kind, "kind")
+        for label in join.labels:
+            check_label(label)
+        if not 1 <= join.slots <= MOST_SLOTS or not join.kinds:
+            raise InvalidTask(f"agent {agent_id} needs at least one kind and 1 to {MOST_SLOTS} slots")
+        await self._refuse_if_taken(join)
+        self._post(
+            events.AgentJoined(
+                agent_id, join.instance, join.kinds, join.slots, join.labels, join.spooled, join.host
+            )
+        )
+        return Joined(self._core.memory.me, self._core.memory.thresholds.heartbeat_s)
+
+    async def _refuse_if_taken(self, join: Join) -> None:
+        known = self._core.memory.agents.get(join.agent_id)
+        if known is None or known.instance in ("", join.instance) or known.state is AgentState.OFFLINE:
+            return
+        subject = self._subjects.agent(join.agent_id, "ping")
+        silence_s = self._core.memory.thresholds.join_silence_s
+        try:
+            answer = await self._connection.request(subject, encode(Ping(known.instance)), silence_s)
+            alive = decode(Heartbeat, answer.data).instance == known.instance
+        except (NobodyAnswers, TimedOut):
+            return
+        except OutriderError:
+            alive = True
+        if alive:
+            raise Refused(
+                f"the name {join.agent_id} belongs to a live agent on {known.host or 'another machine'}",
+                hint="choose another --name, or stop the other agent first",
+            )
+
+    async def settle(self, subject: str, data: bytes) -> Settled:
+        """Tell an agent what became of an epoch, from the ledger and nothing else."""
+        agent_id = parse_agent(subject)
+        request = decode(Settle, data)
+        task_id = check_name(request.task_id, "task_id")
+        story = fold_stored(task_id, await self._ledger.stored(task_id))
+        return settle(story, agent_id, request.epoch, outcome_epochs(list(story.outcomes)))

@@ -1,0 +1,1 @@
+"""What tests share: real processes, waiting with a deadline, builders."""
