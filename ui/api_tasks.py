@@ -1,0 +1,131 @@
+"""REST for tasks: submit, list, read, follow, cancel. What a task is and who may do what stands elsewhere."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from outrider.broker.errors import TaskNotFound
+from outrider.broker.messages import TaskState
+from outrider.broker.subjects import check_name, parse_ledger
+from outrider.client import Task
+from outrider.client.reading import records_of
+from outrider.ledger.fold import Story
+from outrider.ui.bridge import Bridge
+from outrider.ui.hub import to_json
+from outrider.ui.rows import Row, event_object, story_object, task_object, waiting_object
+from outrider.ui.sse import events, loaded, parse_event_id
+from outrider.ui.submission import SUBMISSION_SCHEMA, one_key, read_json, read_submission
+from outrider.ui.task_lists import Wanted, task_page
+
+BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": SUBMISSION_SCHEMA}}}}
+MOST_EVENTS = 1_000
+
+
+def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """JSON as it is, also where it holds bytes."""
+    return Response(to_json(body), status, headers, media_type="application/json")
+
+
+def task_routes(bridge: Bridge) -> APIRouter:
+    """The routes under `/api/v1/tasks`."""
+    router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"], default_response_class=JSONResponse)
+    client, subjects = bridge.client, bridge.client.subjects
+
+    @router.post("", status_code=201, openapi_extra=BODY, summary="Submit a task")
+    async def submit(request: Request, idempotency_key: Annotated[str | None, Header()] = None) -> Response:
+        wanted = await read_submission(request)
+        task = await client.submit(
+            wanted.kind,
+            wanted.payload,
+            priority=wanted.priority,
+            deadline_s=wanted.deadline_s,
+            timeout_s=wanted.timeout_s,
+            max_attempts=wanted.max_attempts,
+            requires=wanted.requires,
+            key=one_key(wanted, idempotency_key),
+        )
+        body = _of_handle(task, bridge.clock.wall()) | {"warning": task.warning}
+        return answer(body, 201, {"Location": f"/api/v1/tasks/{task.task_id}"})
+
+    @router.get("", summary="List tasks: the known ones newest first, then those that wait")
+    async def listing(
+        state: str | None = None,
+        kind: str | None = None,
+        limit: Annotated[int, Query()] = 50,
+        cursor: str | None = None,
+    ) -> Response:
+        wanted = Wanted(state, kind, limit, cursor)
+        return answer(await task_page(wanted, bridge.projection, client.reader, subjects))
+
+    @router.get("/{task_id}", summary="One task with payload and result")
+    async def get(task_id: str) -> Response:
+        return answer(await _whole(bridge, task_id))
+
+    @router.get("/{task_id}/events", summary="The story of a task: every ledger entry, in order")
+    async def story(task_id: str) -> Response:
+        return answer({"task_id": task_id, "events": await _events(bridge, task_id)})
+
+    @router.get("/{task_id}/stream", summary="The task and its output as server-sent events")
+    async def stream(task_id: str, last_event_id: Annotated[str | None, Header()] = None) -> Response:
+        watch = bridge.watches.open(check_name(task_id, "task_id"))
+        try:
+            await loaded(watch, bridge.hub)
+            if watch.task() is None:
+                raise TaskNotFound(f"no task {task_id!r} waits or stands in the ledger")
+        except BaseException:
+            bridge.watches.close(task_id)
+            raise
+        had = parse_event_id(last_event_id)
+        return StreamingResponse(
+            events(watch, bridge.watches, bridge.hub, had),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    @router.post("/{task_id}/cancel", summary="End a task now")
+    async def cancel(request: Request, task_id: str) -> Response:
+        has_body = request.headers.get("content-length", "0") != "0"
+        given = await read_json(request, 4096) if has_body else {}
+        reason = str(given.get("reason", ""))[:200] if isinstance(given, dict) else ""
+        return answer(task_object(await client.cancel(task_id, reason)))
+
+    return router
+
+
+def _of_handle(task: Task, now: float) -> Row:
+    story = task.watch.story
+    if story.expect or story.envelope is None:
+        return story_object(story) | _payload(story)
+    return waiting_object(story.envelope, now) | _payload(story)
+
+
+def _payload(story: Story) -> Row:
+    return {"payload": story.envelope.payload if story.envelope else None}
+
+
+async def _whole(bridge: Bridge, task_id: str) -> Row:
+    known = await bridge.client.reader.known(check_name(task_id, "task_id"))
+    if known.story.expect and known.story.state is not TaskState.QUEUED:
+        live = bridge.projection.live.get(task_id)
+        is_running = live is not None and live.is_running and live.story.epoch == known.story.epoch
+        return story_object(known.story, is_running) | _payload(known.story)
+    if known.waiting is None:
+        raise TaskNotFound(f"no task {task_id!r} waits or stands in the ledger")
+    envelope = known.waiting.envelope
+    return waiting_object(envelope, known.waiting.stored_at) | {"payload": envelope.payload}
+
+
+async def _events(bridge: Bridge, task_id: str) -> list[Row]:
+    reader, subjects = bridge.client.reader, bridge.client.subjects
+    story_of = subjects.story(check_name(task_id, "task_id"))
+    records = records_of(await reader.ledger.all_of(story_of, most=MOST_EVENTS))
+    if not records and await reader.waiting(task_id) is None:
+        raise TaskNotFound(f"no task {task_id!r} waits or stands in the ledger")
+    story, found = Story(task_id), []
+    for record in records:
+        ignored = story.apply(record.seq, parse_ledger(record.subject), record.entry, record.stored_at)
+        found.append(event_object(record, ignored))
+    return found

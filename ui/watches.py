@@ -1,0 +1,161 @@
+"""Opens a watch for each task that somebody looks at, feeds it, and closes it when nobody does.
+
+Only watched tasks cost a read of their story and a consumer on their chunks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from outrider.broker.codec import decode, encode
+from outrider.broker.connection import Connection
+from outrider.broker.errors import DecodeError, OutriderError, Refused
+from outrider.broker.follower import Follower, Stored
+from outrider.broker.messages import Chunk, TaskRequest, TaskState, TaskView
+from outrider.broker.subjects import Subjects, parse_chunk
+from outrider.client.reading import Reader, records_of
+from outrider.ledger.fold import Record
+from outrider.ui.hub import Hub
+from outrider.ui.watch import Watch
+
+log = logging.getLogger(__name__)
+
+MOST_WATCHES = 500
+LINGER_S = 10.0
+BATCH_S = 0.03
+ASK_EVERY_S = 1.0
+MOST_ASKED = 20
+
+
+class TooManyWatched(Refused):
+    """More tasks are being watched than this bridge follows at once."""
+
+    default_hint = "close some task panels, or read the task with GET /api/v1/tasks/TASK_ID"
+
+
+@dataclass(slots=True)
+class _Opened:
+    watch: Watch
+    following: asyncio.Task[None]
+    viewers: int = 0
+
+
+class Watches:
+    """The open watches by task id. `run` must run beside."""
+
+    def __init__(self, connection: Connection, subjects: Subjects, reader: Reader, hub: Hub) -> None:
+        self._connection = connection
+        self._subjects = subjects
+        self._reader = reader
+        self._hub = hub
+        self._opened: dict[str, _Opened] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._waking: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def task_ids(self) -> list[str]:
+        return list(self._opened)
+
+    async def run(self) -> None:
+        """Follow what is watched until cancelled."""
+        async with asyncio.TaskGroup() as self._group:
+            while True:
+                await asyncio.sleep(ASK_EVERY_S)
+                await self._ask_who_runs()
+
+    def open(self, task_id: str) -> Watch:
+        """The watch of a task; `close` it again. Raises TooManyWatched."""
+        opened = self._opened.get(task_id)
+        if opened is None:
+            if self._group is None or len(self._opened) >= MOST_WATCHES:
+                raise TooManyWatched(f"{len(self._opened)} tasks are watched already")
+            watch = Watch(task_id)
+            opened = _Opened(watch, self._group.create_task(self._follow(watch)))
+            self._opened[task_id] = opened
+        opened.viewers += 1
+        return opened.watch
+
+    def close(self, task_id: str) -> None:
+        """One viewer less. The watch lingers, so that a reloaded page finds it."""
+        opened = self._opened[task_id]
+        opened.viewers -= 1
+        if not opened.viewers:
+            self._loop.call_later(LINGER_S, self._drop_unwatched, task_id, opened)
+
+    def _drop_unwatched(self, task_id: str, opened: _Opened) -> None:
+        if not opened.viewers and self._opened.get(task_id) is opened:
+            del self._opened[task_id]
+            opened.following.cancel()
+
+    def entry(self, record: Record) -> None:
+        """A ledger entry was stored."""
+        opened = self._opened.get(record.entry.task_id)
+        if opened is not None:
+            opened.watch.entry(record)
+            self._wake_soon()
+
+    def runs(self, task_id: str) -> None:
+        """The live attempt of a task is known to run."""
+        opened = self._opened.get(task_id)
+        if opened is not None:
+            opened.watch.runs()
+            self._wake_soon()
+
+    def _wake_soon(self) -> None:
+        if self._waking is None:
+            self._waking = self._loop.call_later(BATCH_S, self._wake)
+
+    def _wake(self) -> None:
+        self._waking = None
+        self._hub.wake()
+
+    async def _follow(self, watch: Watch) -> None:
+        await self._load(watch)
+        self._wake_soon()
+
+        async def stored(message: Stored) -> None:
+            try:
+                agent_id, _, attempt = parse_chunk(message.subject)
+                watch.chunk(agent_id, attempt, decode(Chunk, message.data))
+            except DecodeError as error:
+                log.debug("chunk of task %s cannot be read: %s", watch.task_id, error)
+                return
+            self._wake_soon()
+
+        filters = [self._subjects.chunks_of(watch.task_id)]
+        await Follower(self._connection, self._subjects.chunks_stream, filters, stored).run()
+
+    async def _load(self, watch: Watch) -> None:
+        while True:
+            try:
+                # TASKS first: a task leaves it only after it stands in LEDGER.
+                waiting = await self._reader.waiting(watch.task_id)
+                stored = await self._reader.ledger.all_of(self._subjects.story(watch.task_id))
+            except OutriderError as error:
+                log.info("cannot read task %s: %s; trying again", watch.task_id, error)
+                await asyncio.sleep(ASK_EVERY_S)
+                continue
+            watch.load(records_of(stored), (waiting.envelope, waiting.stored_at) if waiting else None)
+            return
+
+    async def _ask_who_runs(self) -> None:
+        # Beats come every 15 s and `running` is in no ledger: who watches a task wants to know it sooner.
+        asked = 0
+        for task_id, opened in list(self._opened.items()):
+            if asked < MOST_ASKED and opened.viewers and opened.watch.is_assigned:
+                asked += 1
+                await self._ask(task_id)
+
+    async def _ask(self, task_id: str) -> None:
+        try:
+            answer = await self._connection.request(
+                self._subjects.get, encode(TaskRequest(task_id)), timeout_s=1.0
+            )
+            view = decode(TaskView, answer.data)
+        except OutriderError:
+            return
+        if view.state is TaskState.RUNNING:
+            self.runs(task_id)
