@@ -1,1 +1,67 @@
-"""The prediction: features, model, training, serving and evaluation."""
+"""The prediction: features, model, training, serving and evaluation.
+
+The functions here are what the command line calls. They import the heavy parts only when called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from outrider.broker.config import NatsSettings
+from outrider.broker.errors import MissingExtra
+
+__all__ = ["serve", "show", "train"]
+
+
+def _need_packages() -> None:
+    try:
+        import joblib  # noqa: F401, PLC0415
+        import numpy  # noqa: F401, PLC0415
+    except ImportError as error:
+        raise MissingExtra(
+            f"the router needs the package {error.name}", hint="pip install 'outrider[router]'"
+        ) from None
+
+
+async def serve(
+    settings: NatsSettings,
+    fleet: str,
+    state_folder: Path,
+    policy: str,
+    stop: asyncio.Event,
+    on_ready: Callable[[str], None],
+    *,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Answer `<fleet>.route` until `stop` is set. `policy` is `model` or, to compare with, `random`.
+
+    Raises MissingExtra, BadSettings, NatsUnavailable or WrongCredentials.
+    """
+    _need_packages()
+    from outrider.router.serving import serve as run  # noqa: PLC0415
+
+    await run(settings, fleet, state_folder, policy, stop, on_ready, env=env)
+
+
+async def train(
+    settings: NatsSettings, fleet: str, state_folder: Path, *, env: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Train on the fleet's ledger and promote the new model only if it is better; tells which and why.
+
+    Raises MissingExtra, BadSettings, NatsUnavailable or WrongCredentials.
+    """
+    _need_packages()
+    from outrider.router.training import train_from_ledger  # noqa: PLC0415
+
+    return await train_from_ledger(settings, fleet, state_folder, env=env)
+
+
+def show(state_folder: Path) -> dict[str, Any]:
+    """The manifest of the model that a router with this state folder serves. Raises ModelRefused."""
+    _need_packages()
+    from outrider.router.artifact import serving_manifest  # noqa: PLC0415
+
+    return serving_manifest(state_folder)

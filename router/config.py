@@ -1,0 +1,50 @@
+"""The router's settings. The only file of this folder that reads the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from outrider.broker.config import BadSettings, environment
+
+POLICIES = ("model", "random")
+
+
+@dataclass(frozen=True, slots=True)
+class RouterSettings:
+    """How the router chooses and when it looks for a new model."""
+
+    policy: str = "model"
+    explore_rate: float = 0.05
+    """Largest share of decisions that may go to a hardly known agent instead of the best one."""
+    reload_s: float = 1.0
+    """How often the state folder is asked for a new model."""
+    fewest_rows: int = 200
+    """Fewer finished attempts than this are not worth a training."""
+
+
+def _number(env: Mapping[str, str], name: str, default: float, lowest: float, highest: float) -> float:
+    text = env.get(name, "")
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if lowest <= value <= highest:
+        return value
+    raise BadSettings(f"{name}={text!r} is not a number from {lowest:g} to {highest:g}")
+
+
+def router_settings(env: Mapping[str, str] | None = None, policy: str | None = None) -> RouterSettings:
+    """The settings from the environment; `policy` given by argument wins. Raises BadSettings."""
+    env = environment() if env is None else env
+    chosen = policy or env.get("OUTRIDER_ROUTER_POLICY", "model")
+    if chosen not in POLICIES:
+        raise BadSettings(f"router policy {chosen!r} is not known", hint=f"use one of: {', '.join(POLICIES)}")
+    return RouterSettings(
+        policy=chosen,
+        explore_rate=_number(env, "OUTRIDER_ROUTER_EXPLORE", 0.05, 0.0, 1.0),
+        reload_s=_number(env, "OUTRIDER_ROUTER_RELOAD_S", 1.0, 0.05, 3600.0),
+        fewest_rows=int(_number(env, "OUTRIDER_ROUTER_FEWEST_ROWS", 200, 50, 1e7)),
+    )

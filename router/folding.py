@@ -1,0 +1,126 @@
+"""Ledger entries to statistics: reads only the fields that teach something, and never raises.
+
+Pure. An outcome counts only when its writer is the agent and its epoch the assignment that is remembered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from outrider.broker.codec import load
+from outrider.broker.errors import OutriderError
+from outrider.broker.facts import TaskFacts
+from outrider.broker.messages import RouteReason
+from outrider.broker.schema import from_map
+from outrider.broker.subjects import LedgerAddress, parse_ledger
+from outrider.router.statistics import Attempt, Statistics
+
+PREDICTED = frozenset({RouteReason.MODEL, RouteReason.EXPLORE, RouteReason.COLD, RouteReason.ONLY_CANDIDATE})
+COUNTED_AS_FAILURE = frozenset({"lost", "timed_out"})
+ENDS_ATTEMPT = frozenset({"rejected", "lost", "timed_out", "dead", "cancelled", "expired"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Assigned:
+    task_id: str
+    agent_id: str
+    kind: str
+    reason: str = ""
+    p50_s: float | None = None
+    facts: TaskFacts = TaskFacts()
+    slots: int = 1
+    in_flight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    task_id: str
+    agent_id: str
+    epoch: int
+    service_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """An attempt was given to an agent."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An attempt succeeded after `service_s`."""
+
+    attempt: Attempt
+    service_s: float
+
+
+def read_entry(
+    statistics: Statistics, subject: str, data: bytes, seq: int, stored_at: float
+) -> Began | Finished | None:
+    """What a stored entry says, before it is learned; None for what teaches no service time."""
+    try:
+        where = parse_ledger(subject)
+        body = load(data)
+        if not isinstance(body, dict):
+            raise TypeError
+        return _read(statistics, where, body, seq, stored_at)
+    except (OutriderError, TypeError):
+        statistics.ignored += 1
+        return None
+
+
+def _read(
+    statistics: Statistics, where: LedgerAddress, body: dict[str, Any], seq: int, at: float
+) -> Began | Finished | None:
+    kind = body.get("type")
+    if where.role == "agent":
+        return _read_outcome(statistics, where, from_map(_Outcome, body), kind == "succeeded", at)
+    if kind == "assigned":
+        entry = from_map(_Assigned, body)
+        p50_s = entry.p50_s if entry.reason in PREDICTED else None
+        return Began(
+            Attempt(
+                where.task_id,
+                entry.agent_id,
+                entry.kind,
+                entry.facts,
+                max(1, entry.slots),
+                max(0, entry.in_flight),
+                p50_s,
+                seq,
+                at,
+            )
+        )
+    if kind in ENDS_ATTEMPT:
+        attempt = statistics.forgotten(where.task_id)
+        if attempt is not None and kind in COUNTED_AS_FAILURE:
+            statistics.failed(attempt, at)
+    return None
+
+
+def _read_outcome(
+    statistics: Statistics, where: LedgerAddress, outcome: _Outcome, succeeded: bool, at: float
+) -> Finished | None:
+    attempt = statistics.running.get(where.task_id)
+    if attempt is None or attempt.epoch != outcome.epoch or attempt.agent_id != where.writer:
+        statistics.ignored += 1
+        return None
+    statistics.forgotten(where.task_id)
+    if not succeeded:
+        statistics.failed(attempt, at)
+        return None
+    return Finished(attempt, outcome.service_s)
+
+
+def learn(statistics: Statistics, event: Began | Finished | None, stored_at: float) -> None:
+    if isinstance(event, Began):
+        statistics.began(event.attempt)
+    elif isinstance(event, Finished):
+        statistics.succeeded(event.attempt, event.service_s, stored_at)
+
+
+def fold(statistics: Statistics, subject: str, data: bytes, seq: int, stored_at: float) -> None:
+    """Fold one stored ledger entry, in ledger order."""
+    learn(statistics, read_entry(statistics, subject, data, seq, stored_at), stored_at)

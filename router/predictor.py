@@ -1,0 +1,152 @@
+"""Predictions for many (task, agent) pairs at once: what the agent usually needs, the forest, and its drift.
+
+Pure: statistics, a forest and the time come from the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from outrider.broker.facts import TaskFacts
+from outrider.broker.messages import RouteAgent
+from outrider.router.features import AgentAtKind, agent_at_kind, pair_rows, task_values
+from outrider.router.flat_forest import FlatForest
+from outrider.router.statistics import FLOOR_S, KindStats, PairStats, Statistics, log_seconds
+
+Values = NDArray[np.float64]
+HIGHEST_LOG = 16.0
+"""Some hundred days: no prediction is longer."""
+LOAD_SLOWS = 0.1
+"""Guess of the quick estimate, before the forest is asked: a full agent is a tenth slower."""
+
+
+@dataclass(slots=True)
+class Fleet:
+    """The agents of one request with what is known of each at this time; one entry per agent."""
+
+    agents: Sequence[RouteAgent]
+    slots: Values
+    in_flight: Values
+    drift: Values
+    wait_s: Values
+    """Expected seconds between assignment and start for one attempt running beside none."""
+    success: Values
+    """Probability that the next attempt succeeds."""
+    known: NDArray[np.bool_]
+    """Whether the agent was ever observed, at any kind."""
+
+
+@dataclass(slots=True)
+class KindView:
+    """The agents as one kind sees them."""
+
+    kind: KindStats
+    agents: list[AgentAtKind]
+    prior: Values
+    count: NDArray[np.intp]
+    """Observations of this kind, at most what the statistics remember."""
+
+
+def fleet_view(agents: Sequence[RouteAgent], statistics: Statistics, now: float) -> Fleet:
+    stats = [statistics.agent(agent.agent_id) for agent in agents]
+    return Fleet(
+        agents,
+        np.array([float(agent.slots) for agent in agents]),
+        np.array([float(agent.in_flight) for agent in agents]),
+        np.array([s.drift_now(now) for s in stats]),
+        np.array([s.wait_s / (s.wait_load + 1.0) for s in stats]),
+        np.array([1.0 - min(0.9, s.failing_now(now)) for s in stats]),
+        np.array([s.count > 0 for s in stats], np.bool_),
+    )
+
+
+def kind_view(name: str, fleet: Fleet, statistics: Statistics) -> KindView:
+    kind = statistics.kind(name)
+    told = [log_seconds(agent.mean_s[name]) for agent in fleet.agents if name in agent.mean_s]
+    if not kind.count and told:
+        kind.mean = sum(told) / len(told)
+    seen = []
+    for agent in fleet.agents:
+        pair = statistics.pair(agent.agent_id, name)
+        if not pair.count and name in agent.mean_s:
+            # The orchestrator saw this agent do it and we did not: its average counts as one observation.
+            pair = PairStats(1, log_seconds(agent.mean_s[name]), kind.spread)
+        seen.append((agent_at_kind(kind, statistics.agent(agent.agent_id), pair, agent.slots), pair.count))
+    return KindView(
+        kind,
+        [view for view, _ in seen],
+        np.array([view.prior for view, _ in seen]),
+        np.array([count for _, count in seen], np.intp),
+    )
+
+
+def _seconds(log_values: Values) -> Values:
+    return np.maximum(np.exp(np.minimum(log_values, HIGHEST_LOG)) - FLOOR_S, 1e-6)
+
+
+def quick_p50(view: KindView, fleet: Fleet, agent: NDArray[np.intp], extra: NDArray[np.intp]) -> Values:
+    """A rough p50 for each free slot without asking the forest, to rule most of them out."""
+    load = (fleet.in_flight[agent] + extra) / np.maximum(fleet.slots[agent], 1.0)
+    return _seconds(view.prior[agent] + fleet.drift[agent]) * (1.0 + LOAD_SLOWS * load)
+
+
+def waiting(
+    view: KindView, fleet: Fleet, agent: NDArray[np.intp], extra: NDArray[np.intp], p50: Values
+) -> Values:
+    """Expected seconds until an attempt that succeeds starts, for each free slot.
+
+    What the agent was seen to add between assignment and start at such a load, and what failures cost.
+    """
+    queued: Values = fleet.wait_s[agent] * (fleet.in_flight[agent] + extra + 1.0)
+    mean: Values = p50 * np.exp(min(view.kind.spread, 1.5) ** 2 / 2.0)
+    queued += mean * (1.0 / fleet.success[agent] - 1.0)
+    return queued
+
+
+@dataclass(slots=True)
+class Grid:
+    """Predictions of one kind's task groups for all slots; p90 is worked out only for those reported."""
+
+    p50: Values
+    _base: Values
+    _leaves: NDArray[np.intp]
+    _forest: FlatForest
+
+    def p90(self, group: int, slots: NDArray[np.intp]) -> Values:
+        """The seconds that nine in ten such attempts stay under, never less than p50."""
+        upper = self._forest.quantile(self._leaves[:, group * self.p50.shape[1] + slots], 0.9)
+        p90: Values = np.maximum(_seconds(self._base[slots] + upper), self.p50[group, slots])
+        return p90
+
+
+class Predictor:
+    """A forest with its version. The forest knows how a pair differs from what the agent usually needs."""
+
+    def __init__(self, forest: FlatForest, version: str) -> None:
+        self.forest = forest
+        self.version = version
+
+    def grid(
+        self,
+        groups: Sequence[TaskFacts],
+        view: KindView,
+        fleet: Fleet,
+        agent: NDArray[np.intp],
+        extra: NDArray[np.intp],
+    ) -> Grid:
+        """p50 service seconds of each task group in each slot, shape (groups, slots)."""
+        tasks = [(task_values(facts, view.kind), facts.asked_s) for facts in groups]
+        rows = pair_rows(
+            tasks,
+            [view.agents[i] for i in agent],
+            fleet.slots[agent].astype(np.float32),
+            (fleet.in_flight[agent] + extra).astype(np.float32),
+        )
+        leaves = self.forest.leaves(rows)
+        base = view.prior[agent] + fleet.drift[agent]
+        shape = (len(groups), len(agent))
+        return Grid(_seconds(self.forest.mean(leaves).reshape(shape) + base), base, leaves, self.forest)

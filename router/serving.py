@@ -1,0 +1,121 @@
+"""The router as a service: answers `<fleet>.route`, follows the ledger to learn, and swaps models live.
+
+Knows how messages get in and out; what is answered stands in `routing.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from outrider.broker.codec import decode
+from outrider.broker.config import NatsSettings
+from outrider.broker.connection import Connection
+from outrider.broker.follower import Follower, Stored
+from outrider.broker.messages import RouteAnswer, RouteRequest
+from outrider.broker.service import Endpoints
+from outrider.broker.subjects import Subjects
+from outrider.router.artifact import ModelStore
+from outrider.router.config import RouterSettings, router_settings
+from outrider.router.flat_forest import ModelRefused
+from outrider.router.folding import fold
+from outrider.router.predictor import Predictor
+from outrider.router.routing import route
+from outrider.router.statistics import Statistics
+
+log = logging.getLogger(__name__)
+
+NAME = "outrider-router"
+VERSION = "0.1.0"
+QUEUE = "router"
+
+
+class RouterService:
+    """One replica. All it holds comes from the ledger and the state folder."""
+
+    def __init__(self, store: ModelStore, settings: RouterSettings) -> None:
+        self.statistics = Statistics()
+        self._store = store
+        self._settings = settings
+        self._seen: tuple[int, int] | None = None
+        self.predictor = self._first_predictor()
+
+    def _first_predictor(self) -> Predictor:
+        self._seen = self._mark()
+        try:
+            return _predictor(self._store, self._store.serving_version())
+        except ModelRefused as refused:
+            log.error("%s; serving the shipped model instead", refused)
+            return _predictor(self._store, None)
+
+    def _mark(self) -> tuple[int, int] | None:
+        try:
+            found = self._store.pointer.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
+    async def answer(self, _subject: str, data: bytes) -> RouteAnswer:
+        """Raises DecodeError, InvalidTask, InvalidName or PayloadTooLarge; the endpoint answers with them."""
+        request = decode(RouteRequest, data)
+        return route(request, self.statistics, self.predictor, self._settings, time.time())
+
+    async def learn(self, stored: Stored) -> None:
+        fold(self.statistics, stored.subject, stored.data, stored.seq, stored.stored_at)
+
+    async def watch_models(self) -> None:
+        """Swap the model when another is promoted; a model that is refused changes nothing."""
+        while True:
+            await asyncio.sleep(self._settings.reload_s)
+            mark = self._mark()
+            if mark == self._seen:
+                continue
+            self._seen = mark
+            try:
+                version = self._store.serving_version()
+                self.predictor = await asyncio.to_thread(_predictor, self._store, version)
+                log.info("now serving model %s", self.predictor.version)
+            except ModelRefused as refused:
+                log.error("%s; still serving %s", refused, self.predictor.version)
+
+
+def _predictor(store: ModelStore, version: str | None) -> Predictor:
+    model = store.load(version)
+    return Predictor(model.forest, model.version)
+
+
+async def serve(
+    settings: NatsSettings,
+    fleet: str,
+    state_folder: Path,
+    policy: str,
+    stop: asyncio.Event,
+    on_ready: Callable[[str], None],
+    *,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Answer until `stop` is set; the ledger is folded meanwhile. Raises what opening a connection does."""
+    subjects = Subjects(fleet)
+    service = RouterService(ModelStore(state_folder), router_settings(env, policy))
+    async with (
+        await Connection.open(settings, "router") as connection,
+        # A connection of its own: a long ledger must not stand before the requests.
+        await Connection.open(settings, "router ledger") as ledger,
+    ):
+        endpoints = Endpoints(
+            connection, NAME, VERSION, "chooses the agent predicted to finish each task first"
+        )
+        await endpoints.start()
+        await endpoints.add("route", subjects.route, service.answer, queue=QUEUE, inline=True)
+        await connection.settle()
+        follower = Follower(ledger, subjects.ledger_stream, [subjects.all_ledger], service.learn)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(follower.run()), group.create_task(service.watch_models())]
+            on_ready(f"router {service.predictor.version}")
+            await stop.wait()
+            for task in tasks:
+                task.cancel()
+        await endpoints.stop()

@@ -1,0 +1,234 @@
+"""What the router has learned of agents and kinds: moving averages of log service seconds, and drift.
+
+Pure: changed only by what the ledger says, in ledger order, so that all replicas agree. Memory is bounded.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from math import exp, log, log1p
+from typing import TypeVar
+
+from outrider.broker.facts import TaskFacts
+from outrider.router.known_kinds import KNOWN_KINDS, UNKNOWN_KIND, Typical
+
+FLOOR_S = 0.001
+"""Added before the logarithm: below a millisecond no difference matters."""
+SLOWEST_MOVE = 0.1
+"""Weight of the newest observation once there are ten."""
+DRIFT_MOVE = 0.1
+DRIFT_LIMIT = 1.5
+DRIFT_HALF_LIFE_S = 300.0
+FAILURE_MOVE = 0.2
+FAILURE_HALF_LIFE_S = 60.0
+TYPICAL_COUNTS_AS = 2
+MOST_PAIRS = 50_000
+MOST_AGENTS = 20_000
+MOST_KINDS = 5_000
+MOST_IN_FLIGHT = 200_000
+
+V = TypeVar("V")
+
+
+def log_seconds(seconds: float) -> float:
+    return log(max(0.0, seconds) + FLOOR_S)
+
+
+def seconds_of(log_value: float) -> float:
+    return max(0.0, exp(min(log_value, 20.0)) - FLOOR_S)
+
+
+def moved(mean: float, count: int, value: float) -> float:
+    """The mean of `count` values after one more: plain at first, exponential from ten on."""
+    return mean + (value - mean) * max(1.0 / (count + 1), SLOWEST_MOVE)
+
+
+def faded(value: float, age_s: float, half_life_s: float) -> float:
+    """What is left of a value nobody confirmed for `age_s`: bad news expires."""
+    return float(value * 0.5 ** (max(0.0, age_s) / half_life_s))
+
+
+@dataclass(slots=True)
+class KindStats:
+    """One kind over all agents. Means are of natural logarithms; `spread` is the mean distance from them."""
+
+    count: int = 0
+    mean: float = 0.0
+    spread: float = 0.5
+    prompt: float = 0.0
+    size: float = 0.0
+    tokens: float = 0.0
+    tokens_count: int = 0
+    asked: float = 0.0
+    asked_count: int = 0
+
+    @classmethod
+    def typical(cls, name: str) -> KindStats:
+        known: Typical | None = KNOWN_KINDS.get(name)
+        usual = known or UNKNOWN_KIND
+        weight = TYPICAL_COUNTS_AS if known else 0
+        return cls(
+            count=weight,
+            mean=log_seconds(usual.service_s),
+            spread=usual.spread,
+            prompt=log1p(usual.prompt_chars),
+            size=log1p(usual.prompt_chars + 40),
+            tokens=log1p(usual.max_tokens),
+            tokens_count=weight if usual.max_tokens else 0,
+            asked=log_seconds(usual.asked_s) if usual.asked_s else 0.0,
+            asked_count=weight if usual.asked_s else 0,
+        )
+
+    def learn(self, log_service: float, facts: TaskFacts) -> None:
+        n = self.count
+        if n:
+            self.spread = moved(self.spread, n, abs(log_service - self.mean))
+        self.mean = moved(self.mean, n, log_service)
+        self.prompt = moved(self.prompt, n, log1p(max(0, facts.prompt_chars)))
+        self.size = moved(self.size, n, log1p(max(0, facts.payload_bytes)))
+        if facts.max_tokens > 0:
+            self.tokens = moved(self.tokens, self.tokens_count, log1p(facts.max_tokens))
+            self.tokens_count += 1
+        if facts.asked_s > 0:
+            self.asked = moved(self.asked, self.asked_count, log_seconds(facts.asked_s))
+            self.asked_count += 1
+        self.count = n + 1
+
+
+@dataclass(slots=True)
+class PairStats:
+    """One agent at one kind; `load` is the mean log1p of how many attempts ran beside."""
+
+    count: int = 0
+    mean: float = 0.0
+    spread: float = 0.5
+    load: float = 0.0
+
+    def learn(self, log_service: float, in_flight: int) -> None:
+        n = self.count
+        if n:
+            self.spread = moved(self.spread, n, abs(log_service - self.mean))
+        self.mean = moved(self.mean, n, log_service)
+        self.load = moved(self.load, n, log1p(max(0, in_flight)))
+        self.count = n + 1
+
+
+@dataclass(slots=True)
+class AgentStats:
+    """One agent over all kinds.
+
+    `speed` is its mean distance from the kinds' means, `drift` how far its newest attempts were from what
+    was predicted (both logarithms), `wait_s` the mean time between assignment and end that was not service,
+    seen while `wait_load` attempts ran beside, `failing` the share of its newest attempts that failed.
+    """
+
+    count: int = 0
+    speed: float = 0.0
+    drift: float = 0.0
+    drift_at: float = 0.0
+    wait_s: float = 0.0
+    wait_load: float = 0.0
+    failing: float = 0.0
+    failing_at: float = 0.0
+
+    def drift_now(self, now: float) -> float:
+        return faded(self.drift, now - self.drift_at, DRIFT_HALF_LIFE_S)
+
+    def failing_now(self, now: float) -> float:
+        return faded(self.failing, now - self.failing_at, FAILURE_HALF_LIFE_S)
+
+    def note_end(self, failed: bool, at: float) -> None:
+        before = self.failing_now(at)
+        self.failing = before + (float(failed) - before) * FAILURE_MOVE
+        self.failing_at = at
+
+    def note_error(self, log_ratio: float, at: float) -> None:
+        drift = self.drift_now(at) + DRIFT_MOVE * max(-3.0, min(3.0, log_ratio))
+        self.drift = max(-DRIFT_LIMIT, min(DRIFT_LIMIT, drift))
+        self.drift_at = at
+
+    def note_wait(self, wait_s: float, in_flight: int) -> None:
+        self.wait_s = moved(self.wait_s, self.count, max(0.0, wait_s))
+        self.wait_load = moved(self.wait_load, self.count, max(0, in_flight))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What was known when an attempt was given to an agent. `p50_s` only if this router predicted it."""
+
+    task_id: str
+    agent_id: str
+    kind: str
+    facts: TaskFacts
+    slots: int
+    in_flight: int
+    p50_s: float | None
+    epoch: int
+    at: float
+
+
+def _keep(table: OrderedDict[str, V], key: str, value: V, most: int) -> V:
+    table[key] = value
+    table.move_to_end(key)
+    if len(table) > most:
+        table.popitem(last=False)
+    return value
+
+
+@dataclass(slots=True)
+class Statistics:
+    """All of it. Equal after equal ledgers; the least recently changed is forgotten first."""
+
+    kinds: OrderedDict[str, KindStats] = field(default_factory=OrderedDict)
+    agents: OrderedDict[str, AgentStats] = field(default_factory=OrderedDict)
+    pairs: OrderedDict[str, PairStats] = field(default_factory=OrderedDict)
+    running: OrderedDict[str, Attempt] = field(default_factory=OrderedDict)
+    ignored: int = 0
+
+    def kind(self, name: str) -> KindStats:
+        return self.kinds.get(name) or KindStats.typical(name)
+
+    def agent(self, agent_id: str) -> AgentStats:
+        return self.agents.get(agent_id) or AgentStats()
+
+    def pair(self, agent_id: str, kind: str) -> PairStats:
+        return self.pairs.get(f"{agent_id} {kind}") or PairStats()
+
+    def began(self, attempt: Attempt) -> None:
+        _keep(self.running, attempt.task_id, attempt, MOST_IN_FLIGHT)
+
+    def forgotten(self, task_id: str) -> Attempt | None:
+        """The attempt ended and teaches nothing."""
+        return self.running.pop(task_id, None)
+
+    def failed(self, attempt: Attempt, at: float) -> None:
+        """The attempt ended without success. Its seconds are no service time: failing fast is not speed."""
+        agent = _keep(self.agents, attempt.agent_id, self.agent(attempt.agent_id), MOST_AGENTS)
+        agent.note_end(True, at)
+
+    def succeeded(self, attempt: Attempt, service_s: float, at: float) -> None:
+        log_service = log_seconds(service_s)
+        kind = _keep(self.kinds, attempt.kind, self.kind(attempt.kind), MOST_KINDS)
+        agent = _keep(self.agents, attempt.agent_id, self.agent(attempt.agent_id), MOST_AGENTS)
+        key = f"{attempt.agent_id} {attempt.kind}"
+        pair = _keep(self.pairs, key, self.pair(attempt.agent_id, attempt.kind), MOST_PAIRS)
+        if kind.count:
+            agent.speed = moved(agent.speed, agent.count, log_service - kind.mean)
+        if attempt.p50_s is not None:
+            agent.note_error(log_service - log_seconds(attempt.p50_s), at)
+        agent.note_wait(at - attempt.at - service_s, attempt.in_flight)
+        agent.note_end(False, at)
+        agent.count += 1
+        pair.learn(log_service, attempt.in_flight)
+        kind.learn(log_service, attempt.facts)
+
+
+def prior(kind: KindStats, agent: AgentStats, pair: PairStats) -> float:
+    """The expected log service seconds of an agent at a kind before looking at the task.
+
+    What the agent did at this kind, drawn towards the kind's mean at the agent's general speed.
+    """
+    base = kind.mean + agent.speed * agent.count / (agent.count + 2.0)
+    n = min(pair.count, 10)
+    return (n * pair.mean + base) / (n + 1.0)
