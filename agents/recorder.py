@@ -1,0 +1,174 @@
+"""Brings outcomes into the ledger: appended by compare-and-set, settled when refused, kept until then.
+
+Knows the wire and the spool, nothing of handlers. An append whose answer was lost is simply sent again:
+the ledger refuses the second one, and `settle` then tells that the first was stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+
+from outrider.agents.spool import Finished, Spool
+from outrider.broker.codec import MAX_BODY_BYTES, decode, encode, load
+from outrider.broker.connection import Connection
+from outrider.broker.errors import OutriderError, WrongSequence, error_from_wire
+from outrider.broker.messages import Settle, Settled, SpooledEpoch, Verdict
+from outrider.broker.pipeline import Appender, Receipt, guard
+from outrider.broker.subjects import Subjects
+
+log = logging.getLogger(__name__)
+
+HEADER_ROOM_BYTES = 4096
+SETTLE_TIMEOUT_S = 3.0
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+WORKERS = 8
+BEHIND = 1000
+GONE = frozenset({"not_found"})
+"""Error answers to settle that mean: the ledger does not wait for this outcome."""
+
+
+class Recorder:
+    """Records the outcomes of one agent."""
+
+    def __init__(
+        self, connection: Connection, appender: Appender, subjects: Subjects, agent_id: str, spool: Spool
+    ) -> None:
+        self._connection = connection
+        self._appender = appender
+        self._subjects = subjects
+        self._agent_id = agent_id
+        self._settle_subject = subjects.agent(agent_id, "settle")
+        self._spool = spool
+        self._again: asyncio.Queue[Finished] = asyncio.Queue()
+        self._is_troubled = False
+        self._emptied = asyncio.Event()
+
+    @property
+    def limit(self) -> int:
+        """Largest entry in bytes."""
+        return min(MAX_BODY_BYTES, self._connection.max_payload - HEADER_ROOM_BYTES)
+
+    @property
+    def is_behind(self) -> bool:
+        """So much waits for the ledger that no more work should be taken."""
+        return len(self._spool) >= BEHIND
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """Epochs whose outcome the ledger has not confirmed. Safe to read from another thread."""
+        return tuple(finished.epoch for finished in self._spool.open_outcomes)
+
+    @property
+    def spooled(self) -> tuple[SpooledEpoch, ...]:
+        return tuple(SpooledEpoch(f.task_id, f.epoch) for f in self._spool.open_outcomes)
+
+    def recover(self) -> None:
+        """Take up what an earlier process could not record."""
+        for finished in self._spool.open_outcomes:
+            self._again.put_nowait(finished)
+
+    def keep(self, finished: Finished) -> None:
+        """Put it on disk, before anything is sent."""
+        self._spool.add(finished)
+
+    async def record(self, finished: Finished) -> None:
+        """Send it; returns once it is on its way, and `run` sees to what goes wrong."""
+
+        def settle(receipt: Receipt) -> None:
+            if receipt.error is None:
+                self._done(finished)
+            else:
+                self._trouble(finished, receipt.error)
+
+        await self._appender.send(
+            self._subjects.ledger_agent(finished.task_id, self._agent_id),
+            finished.data,
+            settle,
+            guard(finished.expect, self._subjects.story(finished.task_id)),
+        )
+
+    def _done(self, finished: Finished) -> None:
+        self._spool.done(finished)
+        if not len(self._spool):
+            self._emptied.set()
+
+    def _trouble(self, finished: Finished, error: OutriderError) -> None:
+        if not self._is_troubled and not isinstance(error, WrongSequence):
+            self._is_troubled = True
+            log.warning("outcomes wait on disk for the ledger: %s", error)
+        self._again.put_nowait(finished)
+
+    async def run(self) -> None:
+        """Settle and send again what the ledger did not confirm; runs until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(WORKERS):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            finished = await self._again.get()
+            pause_s = SHORTEST_PAUSE_S
+            while not await self._record_again(finished):
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            self._done(finished)
+            if self._is_troubled and self._again.empty():
+                self._is_troubled = False
+                log.info("the ledger takes outcomes again")
+
+    async def _record_again(self, finished: Finished) -> bool:
+        """One more try; True when the matter is closed."""
+        if not self._connection.is_connected:
+            return False
+        try:
+            await self._append(finished)
+        except WrongSequence:
+            return await self._settle(finished)
+        except OutriderError:
+            return False
+        return True
+
+    async def _append(self, finished: Finished) -> None:
+        await self._appender.append(
+            self._subjects.ledger_agent(finished.task_id, self._agent_id),
+            finished.data,
+            guard(finished.expect, self._subjects.story(finished.task_id)),
+        )
+
+    async def _settle(self, finished: Finished) -> bool:
+        body = encode(Settle(finished.task_id, finished.epoch))
+        try:
+            answer = await self._connection.request(self._settle_subject, body, SETTLE_TIMEOUT_S)
+            refusal = error_from_wire(load(answer.data))
+            if refusal is not None:
+                return self._is_gone(finished, refusal)
+            settled = decode(Settled, answer.data)
+        except OutriderError as error:
+            log.debug("epoch %d is not settled yet: %s", finished.epoch, error)
+            return False
+        if settled.verdict is Verdict.RESEND:
+            finished.renumber(settled.epoch, settled.expect)
+            return False
+        if settled.verdict is Verdict.SUPERSEDED:
+            log.info("outcome of task %s came too late: superseded", finished.task_id)
+        return True
+
+    def _is_gone(self, finished: Finished, refusal: OutriderError) -> bool:
+        if refusal.code not in GONE:
+            return False
+        log.warning("outcome of task %s is dropped: %s", finished.task_id, refusal)
+        return True
+
+    async def emptied(self, within_s: float) -> Sequence[SpooledEpoch]:
+        """Wait until the ledger has everything; returns what is still open after `within_s` seconds."""
+        try:
+            async with asyncio.timeout(within_s):
+                while len(self._spool):
+                    self._emptied.clear()
+                    await self._emptied.wait()
+        except TimeoutError:
+            pass
+        return self.spooled
