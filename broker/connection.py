@@ -73,6 +73,7 @@ class Connection:
         self.client: Client = Client()
         self.closed = asyncio.Event()
         self._closing = False
+        self._last_error: Exception | None = None
         self._link_listeners: list[OnLink] = []
         self._problem_listeners: list[Callable[[OutriderError], None]] = []
 
@@ -87,6 +88,8 @@ class Connection:
             await self.client.connect(**self._options(name))
         except ssl.SSLError as error:
             raise NatsUnavailable(f"TLS with {settings.url} failed: {error}") from None
+        except nats_errors.NoServersError as error:
+            raise self._explain(self._last_error or error) from None
         except (nats_errors.Error, OSError, TimeoutError, ValueError) as error:
             raise self._explain(error) from None
         self.client.options["allow_reconnect"] = True
@@ -100,7 +103,7 @@ class Connection:
             "servers": s.servers,
             "name": name,
             "allow_reconnect": False,
-            "max_reconnect_attempts": 0,
+            "max_reconnect_attempts": 1,  # for nats-py 0 means without end
             "connect_timeout": CONNECT_TIMEOUT_S,
             # nats-py draws no jitter: a fleet that lost its server must not return in step.
             "reconnect_time_wait": random.uniform(0.1, 0.5),
@@ -153,6 +156,7 @@ class Connection:
         self._problem_listeners.append(listener)
 
     async def _on_error(self, error: Exception) -> None:
+        self._last_error = error
         if isinstance(error, ConnectionRefusedError) or not self.client.is_connected:
             return
         text = str(error)
@@ -227,6 +231,11 @@ class Connection:
             subject, queue=queue, cb=callback, pending_msgs_limit=0, pending_bytes_limit=0
         )
 
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """Hear nothing more of it, also after a reconnect; never raises."""
+        with contextlib.suppress(nats_errors.Error, OSError):
+            await subscription.unsubscribe()
+
     async def settle(self) -> None:
         """Wait until the server knows all subscriptions made so far."""
         # Twice: nats-py may write the first PING before a SUB that still waits in its buffer.
@@ -239,8 +248,15 @@ class Connection:
     async def api(
         self, what: str, body: Mapping[str, Any] | None = None, timeout_s: float = 5.0
     ) -> dict[str, Any]:
-        """One JetStream API call, `$JS.API.<what>`. Raises ApiError."""
-        message = await self.request(f"$JS.API.{what}", json.dumps(body).encode() if body else b"", timeout_s)
+        """One JetStream API call, `$JS.API.<what>`. Raises ApiError, NatsUnavailable or TimedOut."""
+        data = json.dumps(body).encode() if body else b""
+        try:
+            message = await self.request(f"$JS.API.{what}", data, timeout_s)
+        except NobodyAnswers:
+            raise NatsUnavailable(
+                f"NATS at {self.settings.url} has no JetStream for this account",
+                hint="start nats-server with JetStream: nats-server -js",
+            ) from None
         answer: dict[str, Any] = json.loads(message.data)
         if "error" in answer:
             error = answer["error"]
