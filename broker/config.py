@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from outrider.broker.errors import OutriderError
+from outrider.broker.subjects import NAME
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 DEFAULT_FLEET = "outrider"
@@ -114,6 +116,10 @@ def _from_context(path: Path) -> NatsSettings:
 
 def nats_settings(env: Mapping[str, str], url: str | None = None) -> NatsSettings:
     """Where NATS is and with which credentials. Raises BadSettings for a broken NATS context."""
+    return _with_own_inbox(_located(env, url))
+
+
+def _located(env: Mapping[str, str], url: str | None) -> NatsSettings:
     given = {name: env[variable] for name, variable in _FROM_ENVIRONMENT.items() if variable in env}
     if url:
         return NatsSettings(**(given | {"url": url}), source="argument")
@@ -122,6 +128,16 @@ def nats_settings(env: Mapping[str, str], url: str | None = None) -> NatsSetting
     context = _context_file(env)
     base = _from_context(context) if context else NatsSettings()
     return replace(base, **given)
+
+
+def _with_own_inbox(settings: NatsSettings) -> NatsSettings:
+    """Answers come to `_INBOX.<user>.`, unless told otherwise: an inbox that only this user may read."""
+    # A URL without a password holds a token, which must never show in a subject.
+    in_url = re.match(r"\w+://([^:@/]+):[^@/]*@", settings.servers[0]) if settings.servers else None
+    user = settings.user or (in_url and in_url[1])
+    if settings.inbox_prefix or not user or not NAME.fullmatch(user):
+        return settings
+    return replace(settings, inbox_prefix=f"_INBOX.{user}")
 
 
 def fleet_name(env: Mapping[str, str], fleet: str | None = None) -> str:
