@@ -65,12 +65,23 @@ class ApiError(OutriderError):
         self.err_code = err_code
 
 
+class _Client(Client):
+    """nats-py whose read loop outlives a PONG that nobody waits for any more."""
+
+    async def _process_pong(self) -> None:
+        # A flush that was cancelled or timed out leaves its future in the list; nats-py 2.16 ends the
+        # read loop with InvalidStateError when the PONG for it comes, and hears nothing for seconds.
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
+
 class Connection:
     """Publish, request and subscribe on one connection. Open it with `Connection.open`."""
 
     def __init__(self, settings: NatsSettings) -> None:
         self.settings = settings
-        self.client: Client = Client()
+        self.client: Client = _Client()
         self.closed = asyncio.Event()
         self._closing = False
         self._last_error: Exception | None = None

@@ -1,1 +1,50 @@
 """Submit, wait, stream, cancel and read history."""
+
+from outrider.broker.errors import (
+    IdempotencyConflict,
+    NatsUnavailable,
+    NobodyAnswers,
+    OutriderError,
+    PayloadTooLarge,
+    QueueFull,
+    TaskCancelled,
+    TaskDead,
+    TaskEnded,
+    TaskExpired,
+    TaskNotFound,
+    TimedOut,
+    UnknownKind,
+)
+from outrider.broker.messages import AgentView, ChunkType, TaskState, TaskView
+from outrider.client.chunks import Piece
+from outrider.client.client import Client, PartlySubmitted
+from outrider.client.new_task import NewTask
+from outrider.client.sync import SyncClient, SyncTask
+from outrider.client.task import Task
+
+__all__ = [
+    "AgentView",
+    "ChunkType",
+    "Client",
+    "IdempotencyConflict",
+    "NatsUnavailable",
+    "NewTask",
+    "NobodyAnswers",
+    "OutriderError",
+    "PartlySubmitted",
+    "PayloadTooLarge",
+    "Piece",
+    "QueueFull",
+    "SyncClient",
+    "SyncTask",
+    "Task",
+    "TaskCancelled",
+    "TaskDead",
+    "TaskEnded",
+    "TaskExpired",
+    "TaskNotFound",
+    "TaskState",
+    "TaskView",
+    "TimedOut",
+    "UnknownKind",
+]

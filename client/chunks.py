@@ -1,0 +1,116 @@
+"""A task's partial output, from its first piece, in order, of the attempt that counts.
+
+Pieces come from the CHUNKS stream, so a late reader misses nothing. The ledger says which attempt of which
+agent they must belong to; all others are passed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import Any, NamedTuple
+
+from outrider.broker.codec import decode
+from outrider.broker.connection import Connection
+from outrider.broker.errors import DecodeError, OutriderError
+from outrider.broker.follower import Follower, Stored
+from outrider.broker.messages import Chunk, ChunkType
+from outrider.broker.subjects import Subjects, parse_chunk
+from outrider.client.reading import Reader
+from outrider.client.watching import Watch, Watcher
+
+MOST_UNREAD = 1024
+LAST_PIECES_WITHIN_S = 2.0
+
+
+class Piece(NamedTuple):
+    """One piece of output or one report of progress; `offset` counts the pieces of the attempt from 0."""
+
+    attempt: int
+    offset: int
+    type: ChunkType
+    data: Any
+    progress: float | None
+
+
+class _End(NamedTuple):
+    """The task is over; the last of its pieces has this sequence. Or reading failed."""
+
+    last_seq: int
+    error: BaseException | None = None
+
+
+class ChunkReader:
+    """Reads the pieces of one task."""
+
+    def __init__(
+        self, connection: Connection, subjects: Subjects, reader: Reader, watcher: Watcher, watch: Watch
+    ) -> None:
+        self._reader = reader
+        self._watcher = watcher
+        self._watch = watch
+        self._arrived: asyncio.Queue[Stored | _End] = asyncio.Queue(MOST_UNREAD)
+        filters = [subjects.chunks_of(watch.task_id)]
+        self._follower = Follower(connection, subjects.chunks_stream, filters, self._arrived.put)
+        self._reached = 0
+        self._attempt, self._next_offset = 0, 0
+
+    async def pieces(self) -> AsyncGenerator[Piece, None]:
+        """All pieces until the task is over."""
+        feeding = asyncio.create_task(self._feed())
+        try:
+            async with contextlib.aclosing(self._stored()) as arrived:
+                async for stored in arrived:
+                    piece = await self._judge(stored)
+                    if piece is not None:
+                        yield piece
+        finally:
+            self._follower.stop()
+            feeding.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await feeding
+
+    async def _feed(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                following = group.create_task(self._follower.run())
+                await self._watcher.until_over(self._watch)
+                await self._arrived.put(_End(await self._reader.last_chunk(self._watch.task_id)))
+                await asyncio.wait([following])
+        except* OutriderError as group_of_errors:
+            await self._arrived.put(_End(0, group_of_errors.exceptions[0]))
+
+    async def _stored(self) -> AsyncGenerator[Stored, None]:
+        end: _End | None = None
+        while end is None or self._reached < end.last_seq:
+            try:
+                async with asyncio.timeout(LAST_PIECES_WITHIN_S if end else None):
+                    item = await self._arrived.get()
+            except TimeoutError:
+                return
+            if isinstance(item, _End):
+                end = item
+                if end.error is not None:
+                    raise end.error
+                continue
+            self._reached = item.seq
+            yield item
+
+    async def _judge(self, stored: Stored) -> Piece | None:
+        try:
+            agent_id, _, attempt = parse_chunk(stored.subject)
+            chunk = decode(Chunk, stored.data)
+        except DecodeError:
+            return None
+        if attempt > self._watch.story.attempt:
+            await self._watcher.refresh(self._watch)
+        story = self._watch.story
+        if (attempt, agent_id) != (story.attempt, story.agent_id):
+            return None
+        if attempt != self._attempt:
+            self._attempt, self._next_offset = attempt, 0
+        if chunk.offset < self._next_offset:
+            return None
+        self._next_offset = chunk.offset + 1
+        return Piece(attempt, chunk.offset, chunk.type, chunk.data, chunk.progress)

@@ -1,0 +1,255 @@
+"""The client: submit tasks to a fleet, follow them to their end, see what is there.
+
+Talks to the streams and to the orchestrator's requests; needs no orchestrator to submit or to learn an end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Iterable
+from typing import Any, Self
+
+from outrider.broker.clock import Clock, SystemClock
+from outrider.broker.config import NatsSettings, environment, fleet_name, nats_settings
+from outrider.broker.connection import Connection
+from outrider.broker.errors import NobodyAnswers, OutriderError, TaskNotFound, TimedOut
+from outrider.broker.messages import (
+    DEFAULT_MAX_ATTEMPTS,
+    DEFAULT_PRIORITY,
+    AgentView,
+    Done,
+    OrchestratorStats,
+    TaskState,
+    TaskView,
+)
+from outrider.broker.pipeline import Appender
+from outrider.broker.subjects import Subjects, check_name
+from outrider.client.asking import Asker
+from outrider.client.chunks import ChunkReader, Piece
+from outrider.client.kinds import KindBook
+from outrider.client.listing import DEFAULT_LIMIT, Listing
+from outrider.client.new_task import NewTask, Packed, pack
+from outrider.client.reading import Known, Reader
+from outrider.client.submitting import Submitter
+from outrider.client.task import Task
+from outrider.client.watching import Watch, Watcher
+
+log = logging.getLogger(__name__)
+
+KEEP_TRYING_S = 30.0
+PACKED_AT_ONCE = 256
+
+
+class PartlySubmitted(OutriderError):
+    """Some tasks of a batch were not accepted; `tasks` holds None for them, `errors` says why by position."""
+
+    code = "partly_submitted"
+
+    def __init__(self, message: str, tasks: list[Task | None], errors: dict[int, OutriderError]) -> None:
+        super().__init__(message, hint="submit those again")
+        self.tasks = tasks
+        self.errors = errors
+
+
+class Client:
+    """A connection to one fleet. Use it with `async with`.
+
+    NATS and fleet come from the arguments, else from the environment, `.env` or the NATS context.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        fleet: str | None = None,
+        *,
+        settings: NatsSettings | None = None,
+        name: str = "outrider client",
+        keep_trying_s: float = KEEP_TRYING_S,
+        clock: Clock | None = None,
+    ) -> None:
+        env = environment()
+        self.settings = settings or nats_settings(env, url)
+        self.subjects = Subjects(fleet_name(env, fleet))
+        self._name = name
+        self._keep_trying_s = keep_trying_s
+        self._clock = clock or SystemClock()
+        self._background: asyncio.Task[None] | None = None
+
+    # ---- its own life
+
+    async def open(self) -> Self:
+        """Connect. Raises NatsUnavailable or WrongCredentials."""
+        self.connection = await Connection.open(self.settings, self._name)
+        self.reader = Reader(self.connection, self.subjects)
+        self._appender = Appender(self.connection)
+        await self._appender.start()
+        self._asker = Asker(self.connection, self.subjects)
+        self._kinds = KindBook(self._asker)
+        self._watcher = Watcher(self.connection, self.subjects, self.reader)
+        self._submitter = Submitter(self.subjects, self._appender, self.reader, self._keep_trying_s)
+        self._background = asyncio.create_task(self._run())
+        return self
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._appender.run())
+                group.create_task(self._watcher.run())
+        except* Exception as errors:
+            log.error("the client stopped: %s", errors.exceptions[0])
+            raise
+
+    async def close(self) -> None:
+        """Let go of NATS; tasks go on."""
+        if self._background is None:
+            return
+        self._background.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await self._background
+        self._background = None
+        await self.connection.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # ---- submit
+
+    async def submit(
+        self,
+        kind: str,
+        payload: Any = None,
+        *,
+        priority: int = DEFAULT_PRIORITY,
+        deadline_s: float | None = None,
+        timeout_s: float | None = None,
+        max_attempts: int = DEFAULT_MAX_ATTEMPTS,
+        requires: Iterable[str] = (),
+        key: str | None = None,
+    ) -> Task:
+        """Have a task accepted, durably. The same `key` again gives the same task, also when it is over.
+
+        Raises UnknownKind, InvalidTask, InvalidName, PayloadTooLarge, QueueFull, IdempotencyConflict,
+        NobodyAnswers when no orchestrator ever ran, OutcomeUnknown when NATS stays away.
+        """
+        new = NewTask(kind, payload, priority, deadline_s, timeout_s, max_attempts, requires, key)
+        packed = pack(new, self._clock.wall())
+        warning = await self._kinds.check(packed.envelope.kind, packed.envelope.requires)
+        task = self._handle(packed, warning)
+        await self._watcher.listen([packed.task_id])
+        known = await self._submitter.submit(packed)
+        if known is not None:
+            self._believe(task, known)
+        return task
+
+    async def submit_many(self, tasks: Iterable[NewTask | tuple[str, Any]]) -> list[Task]:
+        """Have many tasks accepted, pipelined. Bad input is refused before anything is sent.
+
+        Raises what `submit` raises, or PartlySubmitted with the tasks that were accepted.
+        """
+        packed = await self._pack_all(tasks)
+        checked = {(p.envelope.kind, p.envelope.requires) for p in packed}
+        warnings = {pair: await self._kinds.check(*pair) for pair in checked}
+        handles = [self._handle(p, warnings[p.envelope.kind, p.envelope.requires]) for p in packed]
+        await self._watcher.listen([p.task_id for p in packed])
+        outcomes = await self._submitter.submit_many(packed)
+        errors = {number: error for number, error in enumerate(outcomes) if error is not None}
+        if errors:
+            accepted = [None if number in errors else handle for number, handle in enumerate(handles)]
+            first = next(iter(errors.values()))
+            message = f"{len(errors)} of {len(packed)} tasks were refused: {first}"
+            raise PartlySubmitted(message, accepted, errors)
+        for handle, p in zip(handles, packed, strict=True):
+            if p.envelope.idempotency_key is not None:
+                await self._watcher.refresh(handle.watch)
+        return handles
+
+    async def _pack_all(self, tasks: Iterable[NewTask | tuple[str, Any]]) -> list[Packed]:
+        wall_at = self._clock.wall()
+        packed = []
+        for number, task in enumerate(tasks):
+            packed.append(pack(task if isinstance(task, NewTask) else NewTask(*task), wall_at))
+            if number % PACKED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return packed
+
+    def _handle(self, packed: Packed, warning: str | None) -> Task:
+        watch = self._watcher.watch(packed.task_id)
+        watch.know(packed.envelope)
+        return Task(self, watch, warning)
+
+    def _believe(self, task: Task, known: Known) -> None:
+        task.watch.replace(known.story)
+        if known.envelope is not None:
+            task.watch.know(known.envelope)
+
+    # ---- tasks that exist
+
+    async def task(self, task_id: str) -> Task:
+        """A handle on a task that was submitted before, by anybody. Raises TaskNotFound."""
+        watch = self._watcher.watch(check_name(task_id, "task_id"))
+        task = Task(self, watch)
+        await self._watcher.listen([task_id])
+        known = await self.reader.known(task_id)
+        if known.is_nothing:
+            raise self._no_such_task(task_id)
+        self._believe(task, known)
+        return task
+
+    def _no_such_task(self, task_id: str) -> TaskNotFound:
+        return TaskNotFound(f"fleet {self.subjects.fleet!r} knows no task {task_id!r}")
+
+    async def get(self, task_id: str) -> TaskView:
+        """The task as it is now. Raises TaskNotFound."""
+        try:
+            return await self._asker.get(task_id)
+        except (NobodyAnswers, TimedOut):
+            known = await self.reader.known(task_id)
+        if known.is_nothing:
+            raise self._no_such_task(task_id)
+        if known.waiting is not None and not known.story.expect:
+            return known.waiting.view(self._clock.wall())
+        return known.story.view()
+
+    async def tasks(self, state: TaskState | str | None = None, limit: int = DEFAULT_LIMIT) -> list[TaskView]:
+        """The newest tasks, those that wait first. Raises NobodyAnswers when no orchestrator ever ran."""
+        wanted = None if state is None else TaskState(state)
+        listing = Listing(self.connection, self.subjects, self.reader)
+        return await listing.newest(wanted, limit, self._clock.wall())
+
+    async def cancel(self, task_id: str, reason: str = "") -> TaskView:
+        """End the task now. Raises TaskNotFound, Refused when it is over, NobodyAnswers."""
+        return await self._asker.cancel(task_id, reason)
+
+    # ---- the fleet
+
+    async def agents(self) -> tuple[AgentView, ...]:
+        """Every agent that the orchestrator knows. Raises NobodyAnswers."""
+        return (await self._asker.agents()).agents
+
+    async def kinds(self) -> tuple[str, ...]:
+        """Every kind that an agent ever declared. Raises NobodyAnswers."""
+        return (await self._asker.agents()).kinds
+
+    async def drain(self, agent_id: str, reason: str = "") -> Done:
+        """Let an agent finish and take nothing new. Raises AgentNotFound."""
+        return await self._asker.drain(agent_id, reason)
+
+    async def stats(self) -> OrchestratorStats:
+        """Counters of the orchestrator that answers. Raises NobodyAnswers."""
+        return await self._asker.stats()
+
+    # ---- what task handles use
+
+    async def until_over(self, watch: Watch) -> None:
+        await self._watcher.until_over(watch)
+
+    def pieces(self, watch: Watch) -> AsyncGenerator[Piece, None]:
+        return ChunkReader(self.connection, self.subjects, self.reader, self._watcher, watch).pieces()
+
+    def states(self, watch: Watch) -> AsyncGenerator[TaskView, None]:
+        return self._watcher.states(watch)

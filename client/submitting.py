@@ -1,0 +1,146 @@
+"""Gets tasks into TASKS exactly once, whatever the link does meanwhile.
+
+The task id is the key: a publish whose outcome is unknown is looked up and sent again under the same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+from outrider.broker.errors import (
+    IdempotencyConflict,
+    NatsUnavailable,
+    NobodyAnswers,
+    OutcomeUnknown,
+    OutriderError,
+    TimedOut,
+    WrongSequence,
+)
+from outrider.broker.pipeline import Appender, Receipt, guard
+from outrider.broker.subjects import Subjects
+from outrider.client.new_task import Packed
+from outrider.client.reading import Known, Reader
+
+LONGEST_PAUSE_S = 1.0
+LOOKED_UP_AT_ONCE = 64
+
+
+class Submitter:
+    """Publishes packed tasks; `keep_trying_s` bounds how long an unsure one is pursued."""
+
+    def __init__(self, subjects: Subjects, appender: Appender, reader: Reader, keep_trying_s: float) -> None:
+        self._subjects = subjects
+        self._appender = appender
+        self._reader = reader
+        self._keep_trying_s = keep_trying_s
+        self._loop = asyncio.get_running_loop()
+
+    async def submit(self, packed: Packed) -> Known | None:
+        """Store the task. Returns what was known of it if it is not new.
+
+        Raises IdempotencyConflict, QueueFull, or OutcomeUnknown when even repeating did not tell.
+        """
+        if packed.envelope.idempotency_key is not None:
+            known = await self._look_up(packed)
+            if known is not None:
+                return known
+        return await self._settle(packed, await self._publish(packed))
+
+    async def submit_many(self, tasks: Sequence[Packed]) -> list[OutriderError | None]:
+        """Store many tasks, pipelined; for each, None or why it was not stored."""
+        fresh = [packed for packed in tasks if packed.envelope.idempotency_key is None]
+        published = await self._publish_all(fresh)
+        receipts = {packed.task_id: receipt for packed, receipt in zip(fresh, published, strict=True)}
+        outcomes: list[OutriderError | None] = [None] * len(tasks)
+        at_once = asyncio.Semaphore(LOOKED_UP_AT_ONCE)
+
+        async def pursue(number: int, packed: Packed, receipt: Receipt | None) -> None:
+            async with at_once:
+                outcomes[number] = await self._pursue(packed, receipt)
+
+        async with asyncio.TaskGroup() as group:
+            for number, packed in enumerate(tasks):
+                receipt = receipts.get(packed.task_id)
+                if receipt is None or receipt.error is not None:
+                    group.create_task(pursue(number, packed, receipt))
+        return outcomes
+
+    async def _pursue(self, packed: Packed, receipt: Receipt | None) -> OutriderError | None:
+        try:
+            await (self.submit(packed) if receipt is None else self._settle(packed, receipt))
+        except OutriderError as error:
+            return error
+        return None
+
+    async def _publish_all(self, tasks: Sequence[Packed]) -> list[Receipt]:
+        receipts = [Receipt()] * len(tasks)
+        left = len(tasks)
+        all_here = self._loop.create_future()
+
+        def received(number: int, receipt: Receipt) -> None:
+            nonlocal left
+            receipts[number] = receipt
+            left -= 1
+            if left == 0 and not all_here.done():
+                all_here.set_result(None)
+
+        for number, packed in enumerate(tasks):
+            on_receipt = partial(received, number)
+            await self._appender.send(self._subject(packed), packed.data, on_receipt, self._guard(packed))
+        if tasks:
+            await all_here
+        return receipts
+
+    async def _publish(self, packed: Packed) -> Receipt:
+        return (await self._publish_all([packed]))[0]
+
+    async def _settle(self, packed: Packed, receipt: Receipt) -> Known | None:
+        deadline = self._loop.time() + self._keep_trying_s
+        pause_s = 0.05
+        while True:
+            error = receipt.error
+            if error is None:
+                return await self._look_up(packed) if packed.envelope.idempotency_key is not None else None
+            if not isinstance(error, (WrongSequence, OutcomeUnknown, NatsUnavailable)):
+                raise error
+            known = await self._look_up_if_possible(packed)
+            if known is not None:
+                return known
+            if self._loop.time() > deadline:
+                raise _unknown(packed, self._keep_trying_s, error)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            receipt = await self._publish(packed)
+
+    async def _look_up_if_possible(self, packed: Packed) -> Known | None:
+        try:
+            return await self._look_up(packed)
+        except (TimedOut, NatsUnavailable, NobodyAnswers):
+            return None
+
+    async def _look_up(self, packed: Packed) -> Known | None:
+        known = await self._reader.known(packed.task_id)
+        if known.is_nothing:
+            return None
+        stored = known.envelope
+        if stored is not None and not packed.is_same_work(stored):
+            raise IdempotencyConflict(
+                f"idempotency key {packed.envelope.idempotency_key!r} already stands for another task: "
+                f"{packed.task_id} of kind {stored.kind!r}"
+            )
+        return known
+
+    def _subject(self, packed: Packed) -> str:
+        return self._subjects.task(packed.envelope.kind, packed.envelope.priority, packed.task_id)
+
+    def _guard(self, packed: Packed) -> dict[str, str]:
+        return guard(0, self._subjects.task_anywhere(packed.task_id))
+
+
+def _unknown(packed: Packed, after_s: float, error: OutriderError) -> OutriderError:
+    return OutcomeUnknown(
+        f"NATS did not confirm task {packed.task_id} in {after_s:g} s, it may be accepted or not: {error}",
+        hint="with an idempotency key it is safe to submit it again",
+    )

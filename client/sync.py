@@ -1,0 +1,128 @@
+"""The client for scripts without asyncio: the same calls, each waiting for its answer.
+
+Runs a Client in an event loop of its own, in a thread of its own; knows nothing more than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
+from typing import Any, Self, TypeVar
+
+from outrider.broker.messages import AgentView, TaskState, TaskView
+from outrider.client.chunks import Piece
+from outrider.client.client import Client
+from outrider.client.listing import DEFAULT_LIMIT
+from outrider.client.new_task import NewTask
+from outrider.client.task import Task
+
+T = TypeVar("T")
+
+
+class SyncTask:
+    """One task. Every method waits for its answer and raises what `Task` raises."""
+
+    def __init__(self, owner: SyncClient, task: Task) -> None:
+        self._owner = owner
+        self._task = task
+        self.task_id = task.task_id
+        self.warning = task.warning
+
+    def __repr__(self) -> str:
+        return f"SyncTask({self.task_id!r})"
+
+    def result(self, timeout_s: float | None = None) -> Any:
+        return self._owner.wait_for(self._task.result(timeout_s))
+
+    def ended(self, timeout_s: float | None = None) -> TaskView:
+        return self._owner.wait_for(self._task.ended(timeout_s))
+
+    def view(self) -> TaskView:
+        return self._owner.wait_for(self._task.view())
+
+    def cancel(self, reason: str = "") -> TaskView:
+        return self._owner.wait_for(self._task.cancel(reason))
+
+    def stream(self) -> Iterator[Any]:
+        return self._owner.each_of(self._task.stream())
+
+    def chunks(self) -> Iterator[Piece]:
+        return self._owner.each_of(self._task.chunks())
+
+
+class SyncClient:
+    """A connection to one fleet, for scripts. Use it with `with`; it takes what `Client` takes."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._client = Client(*arguments, **named)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="outrider client", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        try:
+            self.wait_for(self._client.open())
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.wait_for(self._client.close())
+        finally:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the client's loop and wait for it; Ctrl-C cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    def each_of(self, items: AsyncGenerator[T, None]) -> Iterator[T]:
+        """Iterate over what arrives in the client's loop."""
+
+        async def following() -> tuple[T] | None:
+            async for item in items:
+                return (item,)
+            return None
+
+        async def leave() -> None:
+            await items.aclose()
+
+        try:
+            while (item := self.wait_for(following())) is not None:
+                yield item[0]
+        finally:
+            self.wait_for(leave())
+
+    def submit(self, kind: str, payload: Any = None, **options: Any) -> SyncTask:
+        """Have a task accepted; options as in `Client.submit`."""
+        return SyncTask(self, self.wait_for(self._client.submit(kind, payload, **options)))
+
+    def submit_many(self, tasks: Iterable[NewTask | tuple[str, Any]]) -> list[SyncTask]:
+        return [SyncTask(self, task) for task in self.wait_for(self._client.submit_many(tasks))]
+
+    def task(self, task_id: str) -> SyncTask:
+        return SyncTask(self, self.wait_for(self._client.task(task_id)))
+
+    def get(self, task_id: str) -> TaskView:
+        return self.wait_for(self._client.get(task_id))
+
+    def tasks(self, state: TaskState | str | None = None, limit: int = DEFAULT_LIMIT) -> list[TaskView]:
+        return self.wait_for(self._client.tasks(state, limit))
+
+    def cancel(self, task_id: str, reason: str = "") -> TaskView:
+        return self.wait_for(self._client.cancel(task_id, reason))
+
+    def agents(self) -> tuple[AgentView, ...]:
+        return self.wait_for(self._client.agents())
