@@ -99,6 +99,8 @@ class Attempts:
     async def _run(self, attempt: Attempt, handler: Handler) -> None:
         call = call_in_thread if attempt.is_in_thread else call_async
         try:
+            # The answer to the assignment goes out first: a careless handler may block the loop.
+            await asyncio.sleep(0)
             result = await call(handler, attempt.task)
         except asyncio.CancelledError:
             result = attempt.stopped_result()

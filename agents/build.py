@@ -17,6 +17,8 @@ LLM_KINDS = ("chat", "summarize", "classify", "extract")
 SHIPPED_KINDS = ("echo", "sleep", *LLM_KINDS)
 LOCAL_MAX_TOKENS = 256
 """The local model is small: left alone it talks until its context is full."""
+LOCAL_FIRST_TOKEN_S, LOCAL_IDLE_S = 120.0, 60.0
+"""It reads some 250 tokens/s in all, less on a busy machine, and what waits for a slot is not stuck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +74,20 @@ class _Language:
     """The language model that the environment names, and how to hold it while the agent serves."""
 
     def __init__(self, options: AgentOptions) -> None:
-        from outrider.agents.llm import LanguageModel  # noqa: PLC0415
+        from outrider.agents.llm import LanguageModel, Patience  # noqa: PLC0415
         from outrider.agents.local import model_file  # noqa: PLC0415
 
         self._endpoint = endpoint_from(environment())
         self._folder = local_model_folder(environment())
-        if self._endpoint is None:
-            model_file()
-        default = None if self._endpoint else LOCAL_MAX_TOKENS
-        self.model = LanguageModel(options.max_tokens or default)
+        if self._endpoint is not None:
+            self.model = LanguageModel(options.max_tokens)
+            return
+        model_file()
+        self.model = LanguageModel(
+            options.max_tokens or LOCAL_MAX_TOKENS,
+            temperature=0.0,
+            patience=Patience(first_token_s=LOCAL_FIRST_TOKEN_S, idle_s=LOCAL_IDLE_S),
+        )
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:

@@ -67,9 +67,15 @@ def cost_usd(endpoint: Endpoint, tokens_in: int, tokens_out: int) -> float:
 class LanguageModel:
     """The handlers of the kinds chat, summarize, classify and extract over one endpoint."""
 
-    def __init__(self, max_tokens: int | None = None, patience: Patience | None = None) -> None:
-        """`max_tokens` bounds every answer; a task may ask for fewer."""
+    def __init__(
+        self,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        """`max_tokens` bounds every answer; `temperature` is for tasks that name none."""
         self._max_tokens = max_tokens
+        self._temperature = temperature
         self._patience = patience or Patience()
         self._held: tuple[AsyncOpenAI, Endpoint] | None = None
 
@@ -144,8 +150,9 @@ class LanguageModel:
         limits = [limit for limit in (prompt.max_tokens, self._max_tokens) if limit is not None]
         if limits:
             request["max_tokens"] = min(limits)
-        if prompt.temperature is not None:
-            request["temperature"] = prompt.temperature
+        temperature = self._temperature if prompt.temperature is None else prompt.temperature
+        if temperature is not None:
+            request["temperature"] = temperature
         if prompt.schema is not None:
             request["response_format"] = {
                 "type": "json_schema",

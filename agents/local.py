@@ -15,6 +15,7 @@ import os
 import secrets
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -127,6 +128,8 @@ def _start(folder: Path) -> None:
             stderr=output,
             start_new_session=True,  # Ctrl-C in the terminal must not take it from agents that drain
         )
+    # It may outlive this agent; while it does not, somebody must collect its exit.
+    threading.Thread(target=child.wait, name="local model server", daemon=True).start()
     deadline = time.monotonic() + START_WITHIN_S
     while not _is_alive(folder):
         if child.poll() is not None or time.monotonic() > deadline:

@@ -33,7 +33,7 @@ def parameters(folder: Path) -> Any:
     params.cpuparams.n_threads = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    params.hostname = "127.0.0.1"
+    params.hostnames = ["127.0.0.1"]
     params.port = former_port(folder)
     params.api_keys = [(folder / "key").read_text()]
     params.offline = True

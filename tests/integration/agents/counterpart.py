@@ -111,7 +111,8 @@ class Counterpart:
         return await self._appender.append(subject, encode(entry), headers)
 
     async def assign(self, agent_id: str, assignment: Assignment) -> AssignAnswer:
-        return await self.ask(agent_id, "assign", assignment, AssignAnswer)
+        answer: AssignAnswer = await self.ask(agent_id, "assign", assignment, AssignAnswer)
+        return answer
 
     async def ask(self, agent_id: str, verb: str, message: Any, answer: type[Any] = Done) -> Any:
         """Send a request to an agent and decode its answer."""

@@ -157,7 +157,10 @@ async def test_own_timeouts_end_as_a_failure_of_class_timeout(
 ) -> None:
     agent, gate = gated()
     async with serving(agent, settings, subjects):
-        await part.give("a1", "wait", **{limit: 0.2 if limit == "timeout_s" else time.time() + 0.2})
+        if limit == "timeout_s":
+            await part.give("a1", "wait", timeout_s=0.2)
+        else:
+            await part.give("a1", "wait", deadline_at=time.time() + 0.2)
         failed = await part.failure()
         assert gate.cancelled.is_set()
         assert (failed.error.error_class, failed.error.retryable) == (ErrorClass.TIMEOUT, True)
@@ -391,7 +394,7 @@ async def test_drain_finishes_what_runs_refuses_the_rest_and_leaves(
 async def test_being_cancelled_records_what_ran_as_interrupted(
     part: Counterpart, settings: NatsSettings, subjects: Subjects
 ) -> None:
-    agent, gate = gated()
+    agent, _ = gated()
     ready = asyncio.Event()
     serve = asyncio.ensure_future(
         agent.serve(settings, subjects.fleet, asyncio.Event(), lambda _: ready.set())
