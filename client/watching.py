@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from outrider.broker.connection import Connection
 from outrider.broker.errors import DecodeError, OutriderError
 from outrider.broker.follower import parse_time
-from outrider.broker.messages import TaskEnvelope, TaskView
+from outrider.broker.messages import TERMINAL, TaskEnvelope, TaskView
 from outrider.broker.subjects import Subjects, parse_ledger
 from outrider.client.reading import Reader, decode_sparingly
 from outrider.ledger.fold import Story
@@ -165,8 +165,9 @@ class Watcher:
         try:
             while True:
                 changed.clear()
-                yield watch.story.view()
-                if watch.is_over:
+                view = watch.story.view()
+                yield view
+                if view.state in TERMINAL:
                     return
                 await changed.wait()
                 if keeper.done():
