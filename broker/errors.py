@@ -206,8 +206,8 @@ def _classes(root: type[OutriderError]) -> dict[str, type[OutriderError]]:
 
 
 def error_from_wire(body: Any) -> OutriderError | None:
-    """The error an answer carries, or None when it is not an error answer."""
-    if not isinstance(body, dict) or not isinstance(body.get("error"), dict):
+    """The error an answer carries, or None; a task that failed has an `error` beside other fields."""
+    if not isinstance(body, dict) or body.keys() != {"error"} or not isinstance(body["error"], dict):
         return None
     error = body["error"]
     kind = _classes(OutriderError).get(str(error.get("code")), OutriderError)

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from outrider.broker.connection import Connection
@@ -57,16 +58,21 @@ class Follower:
         self.caught_up = asyncio.Event()
         """Set once all that was stored before the start has been handled."""
         self._again = asyncio.Event()
+        self._is_stopped = False
         self._consumer_seq = 0
         self._heard_at = 0.0
         self._inbox = ""
+        self._problem: Exception | None = None
         self._loop = asyncio.get_running_loop()
         connection.on_link(lambda is_up: self._again.set() if is_up else None)
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """Follow until stopped or cancelled; nothing is passed over.
+
+        Raises what the callback raised; after an OutriderError the message is tried again.
+        """
         delay_s = 0.1
-        while True:
+        while not self._is_stopped:
             try:
                 await self._follow_once()
                 delay_s = 0.1
@@ -75,11 +81,17 @@ class Follower:
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, 2.0)
 
+    def stop(self) -> None:
+        """Let `run` return soon; safer than cancelling, which `wait_for` may swallow before Python 3.12."""
+        self._is_stopped = True
+        self._again.set()
+
     async def _follow_once(self) -> None:
         self._again.clear()
+        self._problem = None
         self._consumer_seq = 0
         self._inbox = self._connection.new_inbox()
-        subscription = await self._connection.subscribe(self._inbox, self._received)
+        subscription = await self._connection.subscribe(self._inbox, partial(self._received, self._inbox))
         name = ""
         try:
             await self._connection.settle()
@@ -89,14 +101,15 @@ class Follower:
                 self.caught_up.set()
             await self._until_broken()
         finally:
-            if self._connection.is_connected:
-                await subscription.unsubscribe()
-                if name:
-                    await self._connection.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{name}")
+            await self._connection.unsubscribe(subscription)
+            if name and self._connection.is_connected:
+                await self._connection.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{name}")
+        if self._problem is not None:
+            raise self._problem
 
     async def _until_broken(self) -> None:
         self._heard_at = self._loop.time()
-        while not self._again.is_set():
+        while not self._again.is_set() and not self._is_stopped:
             try:
                 await asyncio.wait_for(self._again.wait(), HEARTBEAT_S)
             except TimeoutError:
@@ -122,14 +135,17 @@ class Follower:
             config |= {"deliver_policy": "all"}
         return {"stream_name": self._stream, "config": config}
 
-    async def _received(self, message: Any) -> None:
+    async def _received(self, inbox: str, message: Any) -> None:
+        if inbox != self._inbox or self._problem is not None:
+            return
         self._heard_at = self._loop.time()
-        if message.headers and message.headers.get("Status") == "100":
+        # Not by its headers: those of a stored message are its writer's.
+        if message.subject == inbox:
             await self._answer_control(message)
             return
         # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time ns>.<pending>
         tokens = message.reply.split(".")
-        if len(tokens) < 9 or message.subject == self._inbox:
+        if len(tokens) < 9:
             return
         seq, consumer_seq, pending = int(tokens[-4]), int(tokens[-3]), int(tokens[-1])
         if consumer_seq != self._consumer_seq + 1:
@@ -137,13 +153,21 @@ class Follower:
             return
         self._consumer_seq = consumer_seq
         if seq > self.last_seq:
-            await self._on_stored(Stored(message.subject, message.data, seq, int(tokens[-2]) / 1e9, pending))
-            self.last_seq = seq
-        if pending == 0:
+            await self._handle(Stored(message.subject, message.data, seq, int(tokens[-2]) / 1e9, pending))
+        if pending == 0 and self._problem is None:
             self.caught_up.set()
 
+    async def _handle(self, stored: Stored) -> None:
+        try:
+            await self._on_stored(stored)
+        except Exception as error:  # noqa: BLE001 - raised again by run, where somebody sees it
+            self._problem = error
+            self._again.set()
+        else:
+            self.last_seq = stored.seq
+
     async def _answer_control(self, message: Any) -> None:
-        stalled = message.headers.get("Nats-Consumer-Stalled")
+        stalled = (message.headers or {}).get("Nats-Consumer-Stalled")
         if stalled or message.reply:
             await self._connection.publish(stalled or message.reply)
 
@@ -183,9 +207,10 @@ class StreamReader:
 
         async def received(message: Any) -> None:
             headers = message.headers or {}
-            if headers.get("Status") is not None:
+            # The server gives every stored message this header; `Status` could be its writer's.
+            if "Nats-Sequence" not in headers:
                 if not done.done():
-                    done.set_result(headers["Status"])
+                    done.set_result(headers.get("Status", "without status"))
                 return
             found.append(_stored(message, headers))
 
@@ -198,8 +223,7 @@ class StreamReader:
         except TimeoutError:
             raise TimedOut(f"reading {self._stream} took longer than {timeout_s:g} s") from None
         finally:
-            if self._connection.is_connected:
-                await subscription.unsubscribe()
+            await self._connection.unsubscribe(subscription)
         if status in ("204", "404"):
             return found
         if status == "503":

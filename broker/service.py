@@ -10,7 +10,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, Self
 
 from nats.micro import add_service
 from nats.micro.request import Request
@@ -19,7 +19,7 @@ from nats.micro.service import Service as MicroService
 
 from outrider.broker.codec import Format, dump, encode, sniff
 from outrider.broker.connection import Connection
-from outrider.broker.errors import NatsUnavailable, OutriderError
+from outrider.broker.errors import NatsUnavailable, OutriderError, PayloadTooLarge
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +83,9 @@ class Endpoints:
         try:
             body = await handler(request.subject, request.data)
             data = dump(body, fmt) if isinstance(body, dict) else encode(body, fmt)
-            with contextlib.suppress(NatsUnavailable):
-                await request.respond(data)
+            if len(data) > self._connection.max_payload:
+                raise PayloadTooLarge(f"the answer of {len(data)} bytes is over the server's limit")
+            await _respond(request, data)
         except OutriderError as error:
             await _respond_error(request, error, fmt)
         except Exception:
@@ -100,13 +101,76 @@ class Endpoints:
             await asyncio.wait(self._running, timeout=2)
 
 
+def _one_line(text: str) -> str:
+    """What a header can carry: whatever was typed by somebody may stand in a message."""
+    return "".join(sign if sign.isprintable() else " " for sign in text[:200])
+
+
+def _wants_answer(request: Request) -> bool:
+    """Whether somebody waits: a reply subject of the fleet or the server is no inbox but a message to one of us."""
+    reply: str = request._msg.reply
+    first, fleet = reply.partition(".")[0], request.subject.partition(".")[0]
+    if first.startswith("$") or first == fleet:
+        log.warning("request to %s is not answered: %s is no inbox", request.subject, reply)
+        return False
+    return bool(reply)
+
+
+async def _respond(request: Request, data: bytes) -> None:
+    if _wants_answer(request):
+        with contextlib.suppress(NatsUnavailable):
+            await request.respond(data)
+
+
 async def _respond_error(request: Request, error: OutriderError, fmt: Format) -> None:
+    if not _wants_answer(request):
+        return
     with contextlib.suppress(Exception):
         await request.respond_error(
             HTTP_LIKE.get(error.code, "400"),
-            error.message.replace("\n", " ")[:200],
+            _one_line(error.message),
             dump(error.to_wire(), fmt),
         )
+
+
+class Background:
+    """The background tasks of one service: one that dies ends the service with its error.
+
+    Use it as `async with Background() as background:`; the block's own end waits for `end()`.
+    """
+
+    def __init__(self) -> None:
+        self._group = asyncio.TaskGroup()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        try:
+            await self._group.__aexit__(*exc)
+        except BaseExceptionGroup as several:
+            raise _first(several) from several
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` beside; it must end by itself or be ended by `end`."""
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def end(self) -> None:
+        """Cancel what still runs and wait for it."""
+        while self._tasks:
+            # Again and again: before Python 3.12 `wait_for` may swallow a cancellation.
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=0.2)
+
+
+def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = several.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def run_until_signal(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:

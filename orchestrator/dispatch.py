@@ -5,6 +5,7 @@ Pure functions over Memory. One round is under way at a time, so that the next b
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from outrider.broker.messages import AgentState, Choice, RouteAgent, RouteReason, RouteRequest, RouteTask
@@ -113,25 +114,37 @@ def routed(m: Memory, number: int, choices: tuple[Choice, ...], model: str) -> N
     if round_ is None:
         return
     by_task = {choice.task_id: choice for choice in choices}
-    chosen = 0
-    doubtful: list[RouteTask] = []
-    for asked in round_.tasks.values():
-        choice = by_task.get(asked.task_id)
-        task = m.tasks.get(asked.task_id)
-        if task is None or task.phase is not TaskPhase.ROUTING:
-            continue
+    left: list[TaskRecord] = []
+    doubtful: list[TaskRecord] = []
+    asked = _still_asked(m, round_)
+    for task in asked:
+        choice = by_task.get(task.task_id)
         if choice is None:
-            put_back(m, task)
+            left.append(task)
         elif _is_sound(m, task, choice):
             assign(m, task, choice, model)
-            chosen += 1
         else:
-            doubtful.append(asked)
-    if not chosen and not doubtful:
-        doubtful = list(round_.tasks.values())
-    if doubtful:
-        m.counters["router_bad_answers"] += len(doubtful)
-        by_rule(m, doubtful, RouteReason.FALLBACK_BAD_ANSWER)
+            doubtful.append(task)
+    if len(left) == len(asked):
+        left, doubtful = [], left
+    for task in left:
+        put_back(m, task)
+    m.counters["router_bad_answers"] += len(doubtful)
+    by_rule(m, doubtful, RouteReason.FALLBACK_BAD_ANSWER)
+
+
+def _still_asked(m: Memory, round_: Round) -> list[TaskRecord]:
+    """The round's tasks that still want an agent; the others go their way."""
+    found = []
+    for task_id in round_.tasks:
+        task = m.tasks.get(task_id)
+        if task is None or task.phase is not TaskPhase.ROUTING:
+            continue
+        if task.writing is None:
+            found.append(task)
+        else:
+            put_back(m, task)
+    return found
 
 
 def route_failed(m: Memory, number: int, reason: RouteReason) -> None:
@@ -139,7 +152,7 @@ def route_failed(m: Memory, number: int, reason: RouteReason) -> None:
     round_ = _finish_round(m, number)
     if round_ is not None:
         m.counters[reason.value] += len(round_.tasks)
-        by_rule(m, list(round_.tasks.values()), reason)
+        by_rule(m, _still_asked(m, round_), reason)
 
 
 def _finish_round(m: Memory, number: int) -> Round | None:
@@ -158,22 +171,20 @@ def _is_sound(m: Memory, task: TaskRecord, choice: Choice) -> bool:
     return 0.0 <= choice.p50_s <= choice.p90_s and choice.finish_s >= 0.0
 
 
-def by_rule(m: Memory, asked: list[RouteTask], reason: RouteReason) -> None:
+def by_rule(m: Memory, tasks: list[TaskRecord], reason: RouteReason) -> None:
     """Assign tasks by the built-in rule, and put back those for which nobody is free."""
-    for route_task in asked:
-        task = m.tasks.get(route_task.task_id)
-        if task is None or task.phase not in (TaskPhase.ROUTING, TaskPhase.HELD):
-            continue
-        agents = [_route_agent(a, (task.kind,)) for a in _candidates(m, task.kind) if _fits(a, task)]
-        anybody = RouteTask(task.task_id, task.kind, task.priority, task.story.attempt + 1, task.facts)
-        choice = choose(anybody, agents, {}, reason)
+    views: dict[str, list[tuple[AgentRecord, RouteAgent]]] = {}
+    taken: Counter[str] = Counter()
+    for task in tasks:
+        if task.kind not in views:
+            views[task.kind] = [(a, _route_agent(a, (task.kind,))) for a in _candidates(m, task.kind)]
+        agents = [view for agent, view in views[task.kind] if _fits(agent, task)]
+        choice = choose(task.task_id, task.kind, agents, taken, reason)
         if choice is None:
-            if task.phase is TaskPhase.ROUTING:
-                put_back(m, task)
-            continue
-        if task.phase is TaskPhase.HELD:
-            task.move(Trigger.PICKED)
-        assign(m, task, choice, "rule")
+            put_back(m, task)
+        else:
+            taken[choice.agent_id] += 1
+            assign(m, task, choice, "rule")
 
 
 def put_back(m: Memory, task: TaskRecord) -> None:

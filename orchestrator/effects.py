@@ -32,7 +32,7 @@ class Wires:
 
     clock: Clock
     post: Callable[[events.Event], None]
-    spawn: Callable[[Coroutine[Any, Any, None]], object]
+    spawn: Callable[[Coroutine[Any, Any, None]], None]
     announce: Callable[[str, str], None]
 
 

@@ -5,9 +5,9 @@ Pure. It knows no model: an agent's own average service time, stretched by how f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from outrider.broker.messages import Candidate, Choice, RouteAgent, RouteReason, RouteTask
+from outrider.broker.messages import Candidate, Choice, RouteAgent, RouteReason
 from outrider.orchestrator.retry import draw
 
 UNKNOWN_S = 1.0
@@ -22,25 +22,27 @@ def expected_s(agent: RouteAgent, kind: str, typical_s: float, taken: int) -> fl
 
 
 def choose(
-    task: RouteTask, agents: Sequence[RouteAgent], taken: dict[str, int], reason: RouteReason
+    task_id: str, kind: str, agents: Sequence[RouteAgent], taken: Mapping[str, int], reason: RouteReason
 ) -> Choice | None:
-    """The best candidate that still has a free slot, ties drawn by task id; None when there is none."""
-    among = agents if task.among is None else [agents[i] for i in task.among]
-    known = [agent.mean_s[task.kind] for agent in among if task.kind in agent.mean_s]
+    """The best candidate that still has a free slot, ties drawn by task id; None when there is none.
+
+    `taken` counts what was given to each agent since it reported its load.
+    """
+    known = [agent.mean_s[kind] for agent in agents if kind in agent.mean_s]
     typical_s = sum(known) / len(known) if known else UNKNOWN_S
-    best: tuple[float, float, RouteAgent] | None = None
-    for agent in among:
+    best: list[RouteAgent] = []
+    best_s = 0.0
+    for agent in agents:
         used = taken.get(agent.agent_id, 0)
         if agent.free - used <= 0:
             continue
-        rank = (
-            expected_s(agent, task.kind, typical_s, used),
-            draw(task.task_id + agent.agent_id, task.attempt),
-        )
-        if best is None or rank < best[:2]:
-            best = (*rank, agent)
-    if best is None:
+        finish_s = expected_s(agent, kind, typical_s, used)
+        if not best or finish_s < best_s:
+            best, best_s = [agent], finish_s
+        elif finish_s == best_s:
+            best.append(agent)
+    if not best:
         return None
-    finish_s, _, agent = best
-    candidate = Candidate(agent.agent_id, 0.0, finish_s, finish_s * SPREAD, finish_s)
-    return Choice(task.task_id, agent.agent_id, finish_s, finish_s * SPREAD, finish_s, reason, (candidate,))
+    agent_id = best[int(draw(task_id, 0) * len(best))].agent_id
+    candidate = Candidate(agent_id, 0.0, best_s, best_s * SPREAD, best_s)
+    return Choice(task_id, agent_id, best_s, best_s * SPREAD, best_s, reason, (candidate,))

@@ -50,7 +50,7 @@ class LedgerFeed:
         follower = Follower(self._connection, self._subjects.ledger_stream, filters, self._on_stored, after)
         until = follower.caught_up if until_caught_up else self._changed
         async with asyncio.TaskGroup() as tasks:
-            following = tasks.create_task(follower.run())
+            tasks.create_task(follower.run())
             await until.wait()
-            following.cancel()
+            follower.stop()
         return follower.last_seq

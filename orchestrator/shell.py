@@ -6,7 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from outrider.broker.clock import Clock, SystemClock
@@ -16,7 +16,7 @@ from outrider.broker.connection import Connection
 from outrider.broker.errors import NatsUnavailable, OutriderError
 from outrider.broker.messages import Pulse
 from outrider.broker.pipeline import Pulled
-from outrider.broker.service import Endpoints
+from outrider.broker.service import Background, Endpoints
 from outrider.broker.streams import ensure_streams
 from outrider.broker.subjects import Subjects
 from outrider.orchestrator import events
@@ -44,20 +44,20 @@ class Shell:
         subjects: Subjects,
         thresholds: Thresholds,
         clock: Clock,
-        tasks: asyncio.TaskGroup,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self.orchestrator_id = f"o-{uuid.uuid4().hex[:12]}"
         self._connection = connection
         self._subjects = subjects
         self._thresholds = thresholds
         self._clock = clock
-        self._tasks = tasks
+        self._spawn = spawn
         self._door = Door(clock)
         self._inbox: deque[events.Event] = deque()
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self.core = Core(self.orchestrator_id, thresholds)
-        wires = Wires(clock, self.post, tasks.create_task, self._task_ended)
+        wires = Wires(clock, self.post, spawn, self._task_ended)
         self._effects = Effects(connection, subjects, self.orchestrator_id, thresholds, wires)
         self._requests = Requests(connection, subjects, self.core, self._effects, clock, self.post)
         self._queue = TaskQueue(connection, subjects, self.core.window, self._pulled)
@@ -81,14 +81,15 @@ class Shell:
         await subscribe(s.all_pulses, self._pulse)
         await subscribe(s.all_chunks, self._chunk)
         self._connection.on_link(self._link_changed)
-        self._tasks.create_task(self._loop())
-        self._tasks.create_task(self._tick())
-        self._tasks.create_task(self._effects.appender.run())
-        self._tasks.create_task(self._feed.run())
+        self._spawn(_ends_when_closed(self._connection))
+        self._spawn(self._loop())
+        self._spawn(self._tick())
+        self._spawn(self._effects.appender.run())
+        self._spawn(self._feed.run())
         await self._feed.caught_up.wait()
         self.post(events.Recovered())
-        self._tasks.create_task(self._pulse_forever())
-        self._tasks.create_task(self._hold_forever())
+        self._spawn(self._pulse_forever())
+        self._spawn(self._hold_forever())
         await self._endpoints.start()
         await self._requests.add_to(self._endpoints)
         await self._connection.settle()
@@ -100,7 +101,7 @@ class Shell:
             await self._drain_inbox()
             self._room.set()
             if self.core.memory.agents.declared - self._known_kinds:
-                self._tasks.create_task(self._serve_new_kinds())
+                self._spawn(self._serve_new_kinds())
             if self._connection.is_connected:
                 await self._queue.top_up()
 
@@ -222,25 +223,16 @@ async def serve(
 
     Raises NatsUnavailable, WrongCredentials or StreamDrift at the start; a part that dies ends it all.
     """
-    async with await Connection.open(settings, "orchestrator") as connection, asyncio.TaskGroup() as tasks:
-        shell = Shell(connection, Subjects(fleet), thresholds or Thresholds(), clock or SystemClock(), tasks)
-        starting = tasks.create_task(shell.start())
-        await starting
+    async with await Connection.open(settings, "orchestrator") as connection, Background() as background:
+        limits = thresholds or Thresholds()
+        shell = Shell(connection, Subjects(fleet), limits, clock or SystemClock(), background.spawn)
+        await shell.start()
         on_ready(f"orchestrator {shell.orchestrator_id}")
-        closed = tasks.create_task(_ends_when_closed(connection))
         await stop.wait()
-        closed.cancel()
         await shell.stop()
-        _cancel_all(tasks)
+        await background.end()
 
 
 async def _ends_when_closed(connection: Connection) -> None:
     await connection.closed.wait()
     raise NatsUnavailable("the connection to NATS is closed for good")
-
-
-def _cancel_all(tasks: asyncio.TaskGroup) -> None:
-    me = asyncio.current_task()
-    for task in list(tasks._tasks):
-        if task is not me:
-            task.cancel()

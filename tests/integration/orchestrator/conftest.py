@@ -1,0 +1,114 @@
+"""A running orchestrator in the test's own loop, on a real nats-server, with short thresholds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from outrider.broker.codec import decode, encode, load
+from outrider.broker.config import NatsSettings
+from outrider.broker.connection import Connection
+from outrider.broker.errors import error_from_wire
+from outrider.broker.messages import Submitted, TaskEnvelope, TaskState
+from outrider.broker.subjects import Subjects
+from outrider.ledger.fold import Story
+from outrider.ledger.reader import LedgerReader
+from outrider.orchestrator.config import Thresholds
+from outrider.orchestrator.shell import serve
+from tests.support.scripted_agent import ScriptedAgent
+from tests.support.waiting import eventually
+
+QUICK = Thresholds(
+    heartbeat_s=1.0,
+    offline_after_s=6.0,
+    ping_every_s=0.5,
+    join_silence_s=1.0,
+    pulse_every_s=0.2,
+    owner_silent_s=1.0,
+    resend_assign_s=0.5,
+    backoff_first_s=0.05,
+    cool_down_s=0.5,
+    unfit_first_s=0.1,
+)
+
+
+class Fleet:
+    """What a test needs of a running fleet."""
+
+    def __init__(self, settings: NatsSettings, connection: Connection, subjects: Subjects) -> None:
+        self.settings = settings
+        self.connection = connection
+        self.subjects = subjects
+        self.ledger = LedgerReader(connection, subjects)
+        self._orchestrators: list[tuple[asyncio.Event, asyncio.Task[None]]] = []
+
+    async def start_orchestrator(self, thresholds: Thresholds = QUICK) -> None:
+        stop, ready = asyncio.Event(), asyncio.Event()
+        running = asyncio.create_task(
+            serve(self.settings, self.subjects.fleet, stop, lambda _: ready.set(), thresholds)
+        )
+        waiting = asyncio.create_task(ready.wait())
+        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=20)
+        assert ready.is_set(), running
+        self._orchestrators.append((stop, running))
+
+    async def crash_orchestrator(self) -> None:
+        """End it where it stands, as kill -9 would: nothing is said, nothing is finished."""
+        _, running = self._orchestrators.pop()
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError, BaseExceptionGroup):
+            await running
+
+    async def stop(self) -> None:
+        for stop, running in self._orchestrators:
+            stop.set()
+            await asyncio.wait_for(running, 10)
+
+    async def agent(self, name: str, slots: int = 2, **fields: Any) -> ScriptedAgent:
+        agent = ScriptedAgent(self.connection, self.subjects, name, slots)
+        for field, value in fields.items():
+            setattr(agent, field, value)
+        await agent.start()
+        return agent
+
+    async def submit(self, kind: str = "echo", **fields: Any) -> str:
+        envelope = TaskEnvelope(kind, fields.pop("payload", {"x": 1}), **fields)
+        answer = await self.connection.request(self.subjects.submit, encode(envelope), 5.0)
+        error = error_from_wire(load(answer.data))
+        if error is not None:
+            raise error
+        return decode(Submitted, answer.data).task_id
+
+    async def ask(self, subject: str, body: bytes) -> Any:
+        """The decoded answer; raises the error that it carries."""
+        answer = await self.connection.request(subject, body, 10.0)
+        value = load(answer.data)
+        error = error_from_wire(value)
+        if error is not None:
+            raise error
+        return value
+
+    async def story_when(self, task_id: str, holds: Callable[[Story], bool], within_s: float = 20.0) -> Story:
+        async def read() -> Story | None:
+            story = await self.ledger.story(task_id)
+            return story if holds(story) else None
+
+        return await eventually(read, within_s, f"the wanted story of {task_id}")
+
+    async def ended(self, task_id: str, as_: TaskState = TaskState.SUCCEEDED) -> Story:
+        story = await self.story_when(task_id, lambda s: s.is_terminal)
+        assert story.state is as_, story
+        return story
+
+
+@pytest.fixture
+async def fleet(settings: NatsSettings, connection: Connection, subjects: Subjects) -> AsyncIterator[Fleet]:
+    """One orchestrator, no agents."""
+    running = Fleet(settings, connection, subjects)
+    await running.start_orchestrator()
+    yield running
+    await running.stop()
