@@ -43,7 +43,7 @@ def draws(task_id: str, agents: NDArray[np.uint64]) -> Costs:
 
 @dataclass(slots=True)
 class Slots:
-    """Free places. `agent` is an index, slots of one agent stand in the order in which they fill."""
+    """Free places. `agent` is an index; slots of one agent stand together in the order in which they fill."""
 
     agent: NDArray[np.intp]
     extra: NDArray[np.intp]
@@ -54,10 +54,14 @@ class Slots:
     def __post_init__(self) -> None:
         self.open = self.extra == 0
 
-    def take(self, slot: int) -> None:
-        """The slot is used; the agent's next one is offered."""
+    def take(self, slot: int) -> int:
+        """The slot is used; returns the agent's next one, which is now offered, or -1."""
         self.open[slot] = False
-        self.open |= (self.agent == self.agent[slot]) & (self.extra == self.extra[slot] + 1)
+        following = slot + 1
+        if following < len(self.agent) and self.agent[following] == self.agent[slot]:
+            self.open[following] = True
+            return following
+        return -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,10 @@ def choose_jointly(
         row = visible[group] * (1.0 + TIE_BREAK * draws(task_ids[task], slots.hashes))
         slot = int(row.argmin())
         taken[task] = Taken(slot, visible[group].copy())
-        slots.take(slot)
-        visible = np.where(slots.open, costs, np.inf)
+        visible[:, slot] = np.inf
+        following = slots.take(slot)
+        if following >= 0:
+            visible[:, following] = costs[:, following]
     return taken
 
 

@@ -13,9 +13,17 @@ from numpy.typing import NDArray
 
 from outrider.broker.facts import TaskFacts
 from outrider.broker.messages import RouteAgent
-from outrider.router.features import AgentAtKind, agent_at_kind, pair_rows, task_values
+from outrider.router.features import agent_at_kind, pair_rows, task_values
 from outrider.router.flat_forest import FlatForest
-from outrider.router.statistics import FLOOR_S, KindStats, PairStats, Statistics, log_seconds
+from outrider.router.statistics import (
+    FLOOR_S,
+    AgentStats,
+    KindStats,
+    PairStats,
+    Statistics,
+    log_seconds,
+    prior,
+)
 
 Values = NDArray[np.float64]
 HIGHEST_LOG = 16.0
@@ -29,6 +37,7 @@ class Fleet:
     """The agents of one request with what is known of each at this time; one entry per agent."""
 
     agents: Sequence[RouteAgent]
+    stats: list[AgentStats]
     slots: Values
     in_flight: Values
     drift: Values
@@ -45,7 +54,7 @@ class KindView:
     """The agents as one kind sees them."""
 
     kind: KindStats
-    agents: list[AgentAtKind]
+    agents: list[tuple[AgentStats, PairStats]]
     prior: Values
     count: NDArray[np.intp]
     """Observations of this kind, at most what the statistics remember."""
@@ -55,6 +64,7 @@ def fleet_view(agents: Sequence[RouteAgent], statistics: Statistics, now: float)
     stats = [statistics.agent(agent.agent_id) for agent in agents]
     return Fleet(
         agents,
+        stats,
         np.array([float(agent.slots) for agent in agents]),
         np.array([float(agent.in_flight) for agent in agents]),
         np.array([s.drift_now(now) for s in stats]),
@@ -70,17 +80,17 @@ def kind_view(name: str, fleet: Fleet, statistics: Statistics) -> KindView:
     if not kind.count and told:
         kind.mean = sum(told) / len(told)
     seen = []
-    for agent in fleet.agents:
+    for agent, stats in zip(fleet.agents, fleet.stats, strict=True):
         pair = statistics.pair(agent.agent_id, name)
         if not pair.count and name in agent.mean_s:
             # The orchestrator saw this agent do it and we did not: its average counts as one observation.
             pair = PairStats(1, log_seconds(agent.mean_s[name]), kind.spread)
-        seen.append((agent_at_kind(kind, statistics.agent(agent.agent_id), pair, agent.slots), pair.count))
+        seen.append((stats, pair))
     return KindView(
         kind,
-        [view for view, _ in seen],
-        np.array([view.prior for view, _ in seen]),
-        np.array([count for _, count in seen], np.intp),
+        seen,
+        np.array([prior(kind, stats, pair) for stats, pair in seen]),
+        np.array([pair.count for _, pair in seen], np.intp),
     )
 
 
@@ -140,9 +150,13 @@ class Predictor:
     ) -> Grid:
         """p50 service seconds of each task group in each slot, shape (groups, slots)."""
         tasks = [(task_values(facts, view.kind), facts.asked_s) for facts in groups]
+        at_kind = {
+            int(i): agent_at_kind(view.kind, view.agents[i][0], view.agents[i][1], fleet.agents[i].slots)
+            for i in np.unique(agent)
+        }
         rows = pair_rows(
             tasks,
-            [view.agents[i] for i in agent],
+            [at_kind[int(i)] for i in agent],
             fleet.slots[agent].astype(np.float32),
             (fleet.in_flight[agent] + extra).astype(np.float32),
         )

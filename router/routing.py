@@ -16,7 +16,7 @@ from outrider.broker.facts import TaskFacts
 from outrider.broker.messages import Candidate, Choice, RouteAnswer, RouteReason, RouteRequest, RouteTask
 from outrider.broker.subjects import check_name
 from outrider.router.config import RouterSettings
-from outrider.router.decision import Slots, Taken, choose_jointly, draw, draws, hash_of
+from outrider.router.decision import TIE_BREAK, Slots, Taken, choose_jointly, draw, draws, hash_of
 from outrider.router.predictor import (
     Grid,
     KindView,
@@ -197,17 +197,19 @@ class _Turn:
             worth = self._batch.allowed_for(door)[agent]
             if wanted < len(agent):
                 quick = np.where(worth, self._quick(door[0], agent, extra), np.inf)
-                worth &= quick <= np.partition(quick, wanted)[wanted]
+                worth[np.argpartition(quick, wanted)[wanted:]] = False
             asked[door[0]] = asked.get(door[0], explored) | worth
         kept = np.logical_or.reduce(list(asked.values()))
         return agent[kept], extra[kept], {kind: np.flatnonzero(mask[kept]) for kind, mask in asked.items()}
 
     def _quick(self, kind: str, agent: Indexes, extra: Indexes) -> Numbers:
+        toss = draws(self._tasks[0].task_id, self._batch.hashes[agent])
         if self._batch.settings.policy == "random":
-            return draws(self._tasks[0].task_id, self._batch.hashes[agent]) + extra
+            return toss + extra
         view, fleet = self._batch.view(kind), self._batch.fleet
         p50 = quick_p50(view, fleet, agent, extra)
-        return p50 + waiting(view, fleet, agent, extra, p50)
+        finish: Numbers = p50 + waiting(view, fleet, agent, extra, p50)
+        return finish * (1.0 + TIE_BREAK * toss)
 
     def _predict(self, kind: str, columns: Indexes) -> None:
         batch, agent, extra = self._batch, self._agent[columns], self._extra[columns]

@@ -113,9 +113,10 @@ async def serve(
         await connection.settle()
         follower = Follower(ledger, subjects.ledger_stream, [subjects.all_ledger], service.learn)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(follower.run()), group.create_task(service.watch_models())]
+            group.create_task(follower.run())
+            watching = group.create_task(service.watch_models())
             on_ready(f"router {service.predictor.version}")
             await stop.wait()
-            for task in tasks:
-                task.cancel()
+            follower.stop()
+            watching.cancel()
         await endpoints.stop()

@@ -11,6 +11,7 @@ from math import exp, log, log1p
 from typing import TypeVar
 
 from outrider.broker.facts import TaskFacts
+from outrider.broker.messages import LONGEST_TASK_S
 from outrider.router.known_kinds import KNOWN_KINDS, UNKNOWN_KIND, Typical
 
 FLOOR_S = 0.001
@@ -208,6 +209,7 @@ class Statistics:
         agent.note_end(True, at)
 
     def succeeded(self, attempt: Attempt, service_s: float, at: float) -> None:
+        service_s = min(max(0.0, service_s), LONGEST_TASK_S)
         log_service = log_seconds(service_s)
         kind = _keep(self.kinds, attempt.kind, self.kind(attempt.kind), MOST_KINDS)
         agent = _keep(self.agents, attempt.agent_id, self.agent(attempt.agent_id), MOST_AGENTS)

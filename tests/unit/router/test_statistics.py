@@ -1,0 +1,207 @@
+"""What is learned from the ledger: the same from the same entries, bounded, and only from who may say it."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from outrider.broker.codec import encode
+from outrider.broker.facts import TaskFacts
+from outrider.broker.messages import AttemptError, ErrorClass, RouteReason
+from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.subjects import Subjects
+from outrider.ledger.entries import Assigned, Ended
+from outrider.router import statistics as module
+from outrider.router.dataset import RowBuilder
+from outrider.router.folding import fold
+from outrider.router.statistics import AgentStats, PairStats, Statistics, prior, seconds_of
+
+SUBJECTS = Subjects("t")
+Entry = tuple[str, bytes, int, float]
+
+
+class Ledger:
+    """A ledger in memory, written as the orchestrator and the agents write it."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.now = 1_000.0
+
+    def add(self, subject: str, entry: Any, after_s: float = 0.0) -> int:
+        self.now += after_s
+        self.entries.append((subject, encode(entry), len(self.entries) + 1, self.now))
+        return len(self.entries)
+
+    def assign(self, task_id: str, agent: str, **more: Any) -> int:
+        entry = Assigned(task_id, 1, agent, "i", 0, "chat", 5, RouteReason.MODEL, slots=2, p50_s=2.0)
+        return self.add(SUBJECTS.ledger_orchestrator(task_id, "o1"), replace(entry, **more))
+
+    def succeed(self, task_id: str, agent: str, epoch: int, seconds: float, *, writer: str = "") -> None:
+        entry = Succeeded(task_id, 1, agent, epoch, service_s=seconds)
+        self.add(SUBJECTS.ledger_agent(task_id, writer or agent), entry, after_s=seconds)
+
+    def fail(self, task_id: str, agent: str, epoch: int, seconds: float) -> None:
+        error = AttemptError(ErrorClass.RATE_LIMITED, "429", True)
+        entry = Failed(task_id, 1, agent, epoch, error, service_s=seconds)
+        self.add(SUBJECTS.ledger_agent(task_id, agent), entry, after_s=seconds)
+
+    def run(self, task_id: str, agent: str, seconds: float, **more: Any) -> None:
+        self.succeed(task_id, agent, self.assign(task_id, agent, **more), seconds)
+
+    def folded(self) -> Statistics:
+        statistics = Statistics()
+        for entry in self.entries:
+            fold(statistics, *entry)
+        return statistics
+
+
+def mixed_ledger(count: int = 60) -> Ledger:
+    ledger = Ledger()
+    for number in range(count):
+        agent = f"a{number % 3}"
+        facts = TaskFacts(100 + number, 50 + number, 1, 64, 0.0)
+        if number % 7 == 6:
+            ledger.fail(f"t{number}", agent, ledger.assign(f"t{number}", agent), 0.1)
+        else:
+            ledger.run(f"t{number}", agent, 1.0 + number % 5, facts=facts, in_flight=number % 2)
+    return ledger
+
+
+def test_a_restart_folds_to_equal_statistics() -> None:
+    ledger = mixed_ledger()
+    assert ledger.folded() == ledger.folded()
+    assert ledger.folded().pair("a1", "chat").count > 10
+
+
+def test_an_agents_seconds_become_its_expectation() -> None:
+    ledger = Ledger()
+    for number in range(30):
+        ledger.run(f"f{number}", "fast", 0.5)
+        ledger.run(f"s{number}", "slow", 8.0)
+    found = ledger.folded()
+    kind = found.kind("chat")
+    fast = seconds_of(prior(kind, found.agent("fast"), found.pair("fast", "chat")))
+    slow = seconds_of(prior(kind, found.agent("slow"), found.pair("slow", "chat")))
+    assert fast == pytest.approx(0.5, rel=0.3)
+    assert slow == pytest.approx(8.0, rel=0.3)
+
+
+def test_an_agents_pace_at_one_kind_is_expected_of_it_at_another() -> None:
+    ledger = Ledger()
+    for number in range(20):
+        ledger.run(f"c{number}", "fast", 0.5)
+        ledger.run(f"d{number}", "slow", 8.0)
+        ledger.run(f"e{number}", "other", 2.0, kind="extract")
+    found = ledger.folded()
+    kind = found.kind("extract")
+    assert prior(kind, found.agent("slow"), PairStats()) > prior(kind, found.agent("fast"), PairStats()) + 1
+
+
+def test_failing_fast_is_not_speed_and_is_forgiven_with_time() -> None:
+    ledger = Ledger()
+    for number in range(10):
+        ledger.fail(f"t{number}", "a", ledger.assign(f"t{number}", "a"), 0.01)
+    found = ledger.folded()
+    assert found.pair("a", "chat").count == 0
+    assert found.agent("a").failing_now(ledger.now) > 0.8
+    assert found.agent("a").failing_now(ledger.now + 600) < 0.01
+
+
+def test_a_lost_attempt_counts_as_failure_and_a_rejected_one_does_not() -> None:
+    for kind, failing in (("lost", True), ("timed_out", True), ("rejected", False)):
+        ledger = Ledger()
+        epoch = ledger.assign("t1", "a")
+        ledger.add(SUBJECTS.ledger_orchestrator("t1", "o1"), Ended("t1", 1, "a", epoch, kind))
+        found = ledger.folded()
+        assert (found.agent("a").failing > 0) is failing
+        assert not found.running
+
+
+def test_drift_follows_what_was_predicted_and_fades_unconfirmed() -> None:
+    ledger = Ledger()
+    for number in range(20):
+        ledger.run(f"t{number}", "a", 6.0, p50_s=2.0)
+    agent = ledger.folded().agent("a")
+    assert agent.drift_now(ledger.now) > 0.5
+    assert agent.drift_now(ledger.now + 3600) < 0.01
+
+
+def test_predictions_of_the_built_in_rule_teach_no_drift() -> None:
+    ledger = Ledger()
+    for number in range(20):
+        ledger.run(f"t{number}", "a", 6.0, p50_s=2.0, reason=RouteReason.FALLBACK_NO_ROUTER)
+    assert ledger.folded().agent("a").drift == 0.0
+
+
+def test_time_between_assignment_and_start_is_the_agents_waiting() -> None:
+    ledger = Ledger()
+    for number in range(10):
+        epoch = ledger.assign(f"t{number}", "queues", in_flight=1)
+        ledger.now += 3.0
+        ledger.succeed(f"t{number}", "queues", epoch, 1.0)
+    assert ledger.folded().agent("queues").wait_s == pytest.approx(3.0)
+
+
+def test_what_an_agent_may_not_say_teaches_nothing() -> None:
+    ledger = Ledger()
+    epoch = ledger.assign("t1", "honest")
+    ledger.succeed("t1", "honest", epoch, 1.0, writer="liar")
+    ledger.succeed("t1", "honest", epoch + 7, 1.0)
+    ledger.succeed("t9", "honest", epoch, 1.0)
+    ledger.add(
+        SUBJECTS.ledger_agent("t2", "liar"), Assigned("t2", 1, "liar", "i", 0, "chat", 5, RouteReason.MODEL)
+    )
+    found = ledger.folded()
+    assert (found.agents, found.pairs, found.ignored) == ({}, {}, 4)
+    ledger.succeed("t1", "honest", epoch, 1.0)
+    assert ledger.folded().pair("honest", "chat").count == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", b"[1]", b'{"type": "assigned"}', b'{"type": 7}', b"{" * 500])
+def test_bodies_that_cannot_be_read_are_counted_and_skipped(body: bytes) -> None:
+    statistics = Statistics()
+    for subject in ("t.ledger.t1.orchestrator.o1", "t.ledger.t1.agent.a1", "t.nonsense"):
+        fold(statistics, subject, body, 1, 0.0)
+    assert not statistics.agents
+    assert statistics.ignored >= 1
+
+
+def test_memory_is_bounded_and_the_oldest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MOST_PAIRS", "MOST_AGENTS", "MOST_IN_FLIGHT"):
+        monkeypatch.setattr(module, name, 10)
+    ledger = Ledger()
+    for number in range(30):
+        ledger.run(f"t{number}", f"a{number}", 1.0)
+        ledger.assign(f"open{number}", "a")
+    found = ledger.folded()
+    assert len(found.pairs) == len(found.agents) == len(found.running) == 10
+    assert found.agent("a0") == AgentStats()
+    assert found.agent("a29").count == 1
+
+
+def test_no_training_row_knows_what_came_later() -> None:
+    ledger = mixed_ledger()
+    changed = Ledger()
+    changed.entries = list(ledger.entries)
+    for number in range(60, len(changed.entries)):
+        subject, _, seq, at = changed.entries[number]
+        if ".agent." in subject:
+            task_id, agent = subject.split(".")[2], subject.split(".")[4]
+            epoch = max(
+                s for sub, _, s, _ in changed.entries[:number] if sub.startswith(f"t.ledger.{task_id}.")
+            )
+            body = encode(Succeeded(task_id, 1, agent, epoch, service_s=900.0))
+            changed.entries[number] = (subject, body, seq, at)
+    before, after = (_rows_until(each, 60) for each in (ledger, changed))
+    assert before == after
+    assert len(before) > 20
+
+
+def _rows_until(ledger: Ledger, last_seq: int) -> list[tuple[bytes, float, float]]:
+    builder = RowBuilder()
+    rows = [builder.fold(*entry) for entry in ledger.entries]
+    found = []
+    for entry, row in zip(ledger.entries, rows, strict=True):
+        if row is not None and entry[2] <= last_seq:
+            found.append((row.features.tobytes(), row.base, row.log_service))
+    return found
