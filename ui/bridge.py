@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from outrider.ui.config import UiSettings
 from outrider.ui.feeds import Feeds
 from outrider.ui.hub import Hub
 from outrider.ui.projection import Projection
+from outrider.ui.running import RunningFinder
 from outrider.ui.watches import Watches
 
 KEEP_TRYING_S = 5.0
@@ -27,9 +29,14 @@ class Bridge:
     hub: Hub
     watches: Watches
     feeds: Feeds
+    finder: RunningFinder
     clock: Clock
     settings: UiSettings
     version: str
+
+    def parts(self) -> list[Coroutine[Any, Any, None]]:
+        """What must run beside the server."""
+        return [self.feeds.run(), self.watches.run(), self.finder.run()]
 
     @property
     def projection(self) -> Projection:
@@ -53,4 +60,5 @@ def build_bridge(client: Client, clock: Clock, settings: UiSettings, version: st
     hub.link_since = clock.wall()
     watches = Watches(client.connection, client.subjects, client.reader, hub)
     feeds = Feeds(client.connection, client.subjects, client.reader, hub, watches, clock)
-    return Bridge(client, hub, watches, feeds, clock, settings, version)
+    finder = RunningFinder(client, hub, watches, clock)
+    return Bridge(client, hub, watches, feeds, finder, clock, settings, version)

@@ -14,6 +14,7 @@ from typing import Any
 WINDOW_S = 60.0
 HISTORY_S = 300
 AVERAGE_S = 10
+SMOOTH_S = 5
 MOST_SAMPLES = 5_000
 
 
@@ -53,10 +54,10 @@ class Rates:
         """How many tasks finished in one second."""
         return self._by_second.get(second, 0)
 
-    def average(self, now: float) -> float:
-        """Tasks a second over the last ten whole seconds."""
+    def average(self, now: float, over_s: int = AVERAGE_S) -> float:
+        """Tasks a second over the last whole seconds."""
         last = int(now) - 1
-        return sum(self.per_second(last - back) for back in range(AVERAGE_S)) / AVERAGE_S
+        return sum(self.per_second(last - back) for back in range(over_s)) / over_s
 
     def latency(self, now: float) -> dict[str, float | None]:
         """p50 and p95 of sojourn, waiting and service time over the last minute, and the median ratio."""
@@ -76,11 +77,11 @@ class Rates:
         }
 
     def point(self, now: float) -> dict[str, Any]:
-        """What the charts show for the last whole second."""
+        """What the charts show up to the last whole second; the rate is smoothed over five."""
         latency = self.latency(now)
         return {
             "at": int(now) - 1,
-            "finished": self.per_second(int(now) - 1),
+            "finished": self.average(now, SMOOTH_S),
             "p50_s": latency["p50_s"],
             "p95_s": latency["p95_s"],
         }

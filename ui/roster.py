@@ -70,7 +70,7 @@ class Roster:
             "kinds": list(view.kinds),
             "slots": view.slots,
             "labels": list(view.labels),
-            "mean_s": {kind: round(value, 3) for kind, value in view.mean_s.items()},
+            "mean_s": {kind: round(value, 6) for kind, value in view.mean_s.items()},
         }
         before = self.rows.get(view.agent_id)
         if before is not None and before["state"] != given["state"]:

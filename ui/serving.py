@@ -69,7 +69,7 @@ async def serve_bridge(
             bridge = build_bridge(client, clock, ui, version("outrider"))
             server = _Server(_options(build_app(bridge)))
             async with asyncio.TaskGroup() as group:
-                parts = [group.create_task(bridge.feeds.run()), group.create_task(bridge.watches.run())]
+                parts = [group.create_task(part) for part in bridge.parts()]
                 serving = group.create_task(server.serve([listening]))
                 await _first_of(server.is_up, serving)
                 on_ready(f"ui {_address(ui.host, listening)}")

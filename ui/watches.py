@@ -9,11 +9,11 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from outrider.broker.codec import decode, encode
+from outrider.broker.codec import decode
 from outrider.broker.connection import Connection
 from outrider.broker.errors import DecodeError, OutriderError, Refused
 from outrider.broker.follower import Follower, Stored
-from outrider.broker.messages import Chunk, TaskRequest, TaskState, TaskView
+from outrider.broker.messages import Chunk
 from outrider.broker.subjects import Subjects, parse_chunk
 from outrider.client.reading import Reader, records_of
 from outrider.ledger.fold import Record
@@ -25,8 +25,7 @@ log = logging.getLogger(__name__)
 MOST_WATCHES = 500
 LINGER_S = 10.0
 BATCH_S = 0.03
-ASK_EVERY_S = 1.0
-MOST_ASKED = 20
+AGAIN_S = 1.0
 
 
 class TooManyWatched(Refused):
@@ -62,9 +61,7 @@ class Watches:
     async def run(self) -> None:
         """Follow what is watched until cancelled."""
         async with asyncio.TaskGroup() as self._group:
-            while True:
-                await asyncio.sleep(ASK_EVERY_S)
-                await self._ask_who_runs()
+            await asyncio.Event().wait()
 
     def open(self, task_id: str) -> Watch:
         """The watch of a task; `close` it again. Raises TooManyWatched."""
@@ -89,6 +86,10 @@ class Watches:
         if not opened.viewers and self._opened.get(task_id) is opened:
             del self._opened[task_id]
             opened.following.cancel()
+
+    def assigned(self) -> list[str]:
+        """Watched tasks whose live attempt is not known to run."""
+        return [task_id for task_id, o in self._opened.items() if o.viewers and o.watch.is_assigned]
 
     def entry(self, record: Record) -> None:
         """A ledger entry was stored."""
@@ -136,26 +137,7 @@ class Watches:
                 stored = await self._reader.ledger.all_of(self._subjects.story(watch.task_id))
             except OutriderError as error:
                 log.info("cannot read task %s: %s; trying again", watch.task_id, error)
-                await asyncio.sleep(ASK_EVERY_S)
+                await asyncio.sleep(AGAIN_S)
                 continue
             watch.load(records_of(stored), (waiting.envelope, waiting.stored_at) if waiting else None)
             return
-
-    async def _ask_who_runs(self) -> None:
-        # Beats come every 15 s and `running` is in no ledger: who watches a task wants to know it sooner.
-        asked = 0
-        for task_id, opened in list(self._opened.items()):
-            if asked < MOST_ASKED and opened.viewers and opened.watch.is_assigned:
-                asked += 1
-                await self._ask(task_id)
-
-    async def _ask(self, task_id: str) -> None:
-        try:
-            answer = await self._connection.request(
-                self._subjects.get, encode(TaskRequest(task_id)), timeout_s=1.0
-            )
-            view = decode(TaskView, answer.data)
-        except OutriderError:
-            return
-        if view.state is TaskState.RUNNING:
-            self.runs(task_id)
