@@ -40,6 +40,7 @@ class Attempts:
         self._loop = asyncio.get_running_loop()
         self._running: dict[int, Attempt] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._idle = asyncio.Event()
         self._known: dict[int, None] = dict.fromkeys(recorder.epochs)
         self.is_draining = False
         self.broken: asyncio.Future[None] = self._loop.create_future()
@@ -106,6 +107,8 @@ class Attempts:
             result = attempt.stopped_result()
         finished = self._close(attempt, result if attempt.ending is None else attempt.stopped_result())
         self._running.pop(attempt.epoch, None)
+        if not self._running:
+            self._idle.set()
         await self._deliver(attempt, finished)
 
     def _late(self, attempt: Attempt) -> None:
@@ -175,10 +178,13 @@ class Attempts:
                 return Done(in_flight=self.in_flight)
         return Done(ok=False, in_flight=self.in_flight)
 
-    async def finished(self) -> None:
-        """Return when nothing runs and every outcome has been sent once."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+    async def finished(self, deliver_within_s: float) -> None:
+        """Wait for what runs, however long, and then so long for its output and outcomes to be sent."""
+        while self._running:
+            self._idle.clear()
+            await self._idle.wait()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=deliver_within_s)
 
     async def interrupt(self, within_s: float) -> None:
         """Cancel every handler and record the attempts as interrupted, as far as `within_s` allows."""
@@ -188,3 +194,8 @@ class Attempts:
                 self._close_without_handler(attempt)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=within_s)
+
+    def abandon(self) -> None:
+        """Cancel what is left, so that the loop can end."""
+        for task in self._tasks:
+            task.cancel()

@@ -12,11 +12,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from outrider.broker.codec import encode, sniff
+from outrider.broker.codec import decode, encode, sniff
 from outrider.broker.config import NatsSettings
 from outrider.broker.connection import Connection
 from outrider.broker.errors import NatsUnavailable, OutriderError
-from outrider.broker.messages import Heartbeat
+from outrider.broker.messages import Heartbeat, Ping
 from outrider.broker.subjects import Subjects
 
 log = logging.getLogger(__name__)
@@ -121,5 +121,14 @@ class Pulse:
             await self._connection.publish(self._beat_subject, encode(self._status()))
 
     async def _answer_ping(self, message: Any) -> None:
-        if self._connection is not None and message.reply:
-            await self._connection.publish(message.reply, encode(self._status(), sniff(message.data)))
+        status = self._status()
+        if self._connection is not None and message.reply and _is_for(status.instance, message.data):
+            await self._connection.publish(message.reply, encode(status, sniff(message.data)))
+
+
+def _is_for(instance: str, data: bytes) -> bool:
+    """Whether a ping asks for this run of the agent, or for any."""
+    try:
+        return decode(Ping, data).instance in ("", instance)
+    except OutriderError:
+        return True  # an empty body or another one that says nothing of a run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import threading
@@ -37,7 +38,9 @@ from outrider.broker.pipeline import Appender
 from outrider.broker.service import Endpoints
 from outrider.broker.subjects import Subjects
 
-LEAVE_WITHIN_S = 10.0
+log = logging.getLogger(__name__)
+
+LEAVE_WITHIN_S = 5.0
 """How long a leaving agent waits for the ledger; what is open then stays on disk."""
 INTERRUPT_WITHIN_S = 2.0
 
@@ -202,13 +205,18 @@ class Session:
 
     async def _drain(self) -> None:
         self._start_draining()
-        await self._attempts.finished()
-        await self._recorder.emptied(LEAVE_WITHIN_S)
+        await self._attempts.finished(LEAVE_WITHIN_S)
+        kept = await self._recorder.emptied(LEAVE_WITHIN_S)
+        if kept:
+            log.warning(
+                "outcomes stay on disk until agent %s starts here again: %d", self._profile.name, len(kept)
+            )
 
     async def _say_goodbye(self) -> None:
         self._attempts.is_draining = True
-        self._state = AgentState.OFFLINE
+        self._state = AgentState.DRAINING
         await self._endpoints.stop()
+        self._attempts.abandon()
         if self._pulse is not None:
             await self._pulse.stop()
 

@@ -29,6 +29,14 @@ async def wait(task: Task) -> str:
     return "done"
 
 
+@agent.handles("talk")
+async def talk(task: Task) -> str:
+    """Emits its last words when it may go on."""
+    result = await wait(task)
+    await task.emit("last words")
+    return result
+
+
 @agent.handles("block")
 async def block(task: Task) -> str:
     """Blocks the whole event loop, as a careless handler does."""

@@ -9,11 +9,11 @@ import logging
 import pytest
 
 from outrider.agents import Agent, Task
-from outrider.broker.codec import decode
+from outrider.broker.codec import decode, encode
 from outrider.broker.config import BadSettings, NatsSettings
 from outrider.broker.connection import Connection
-from outrider.broker.errors import NatsUnavailable, Refused
-from outrider.broker.messages import AssignAnswer, Heartbeat
+from outrider.broker.errors import NatsUnavailable, Refused, TimedOut
+from outrider.broker.messages import AssignAnswer, Heartbeat, Ping
 from outrider.broker.subjects import Subjects
 from tests.integration.agents.counterpart import Counterpart, serving
 from tests.support.waiting import eventually
@@ -119,6 +119,18 @@ async def test_the_agent_is_a_micro_service_that_also_speaks_json(
         ping = await part.connection.request(subjects.agent("a1", "ping"), b"{}")
         assert json.loads(ping.data)["agent_id"] == "a1"
         assert decode(Heartbeat, ping.data).state == "online"
+        empty = await part.connection.request(subjects.agent("a1", "ping"), b"")
+        assert decode(Heartbeat, empty.data).agent_id == "a1"
+
+
+async def test_a_ping_for_another_run_of_the_agent_is_not_answered(
+    part: Counterpart, settings: NatsSettings, subjects: Subjects
+) -> None:
+    async with serving(echo_agent(), settings, subjects):
+        mine = await part.ask("a1", "ping", Ping(part.joins[0].instance), Heartbeat)
+        assert mine.instance == part.joins[0].instance
+        with pytest.raises(TimedOut):
+            await part.connection.request(subjects.agent("a1", "ping"), encode(Ping("former-run")), 0.2)
 
 
 async def test_the_agent_keeps_quiet_while_it_works(

@@ -202,6 +202,24 @@ async def test_a_server_that_crashes_and_returns_costs_neither_work_nor_outcome(
     await part.beat_where(lambda b: not b.spooled, "nothing is kept")
 
 
+async def test_an_agent_that_leaves_while_nats_is_away_keeps_its_outcome_for_the_next_start(
+    part: Counterpart, child: Child, server: PrivateServer
+) -> None:
+    await child.start()
+    await part.give("a1", "talk", str(child.folder))
+    await child.has_started()
+    server.kill()
+    child.let_go()
+    await eventually(_truth(lambda: child.journal_bytes), 10, "the outcome is on disk")
+    child.signal(signal.SIGTERM)
+    assert await child.ended() == 0
+    assert "starts here again: 1" in child.err.read_text()
+    await server.start()
+    await child.start()
+    assert await part.result() == "done"
+    assert child.runs == 1
+
+
 async def test_a_second_agent_of_the_same_name_on_this_machine_is_refused(
     part: Counterpart, child: Child
 ) -> None:
@@ -235,6 +253,31 @@ async def test_no_nats_is_one_clear_line_and_exit_69(tmp_path: Path, url: str, s
     )
     assert ended.returncode == 69
     assert says in ended.stderr.decode()
+    assert len(ended.stderr.decode().strip().splitlines()) == 1
+
+
+async def test_wrong_credentials_are_one_clear_line_and_exit_69(tmp_path: Path) -> None:
+    config = tmp_path / "nats.conf"
+    config.write_text('authorization { user: "agent", password: "right" }')
+    async with PrivateServer(config=config) as server:
+        ended = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, str(Path(child_agent.__file__))],
+            env={
+                "NATS_URL": server.url,
+                "NATS_USER": "agent",
+                "NATS_PASSWORD": "wrong",
+                "OUTRIDER_STATE": str(tmp_path),
+                "PATH": "/usr/bin:/bin",
+            },
+            cwd=tmp_path,
+            capture_output=True,
+            timeout=20,
+            check=False,
+        )
+    assert ended.returncode == 69
+    assert "refused the credentials" in ended.stderr.decode()
+    assert "wrong" not in ended.stderr.decode()
     assert len(ended.stderr.decode().strip().splitlines()) == 1
 
 
