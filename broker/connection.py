@@ -96,7 +96,7 @@ class Connection:
         """
         self = cls(settings)
         try:
-            await self.client.connect(**self._options(name))
+            await self._connect(name)
         except ssl.SSLError as error:
             raise NatsUnavailable(f"TLS with {settings.url} failed: {error}") from None
         except nats_errors.NoServersError as error:
@@ -107,6 +107,16 @@ class Connection:
         self.client.options["max_reconnect_attempts"] = -1
         self._guard_socket()
         return self
+
+    async def _connect(self, name: str) -> None:
+        try:
+            await self.client.connect(**self._options(name))
+        except BaseException:
+            # nats-py leaves the socket of a refused attempt open.
+            transport = getattr(self.client, "_transport", None)
+            if getattr(transport, "_io_writer", None) is not None:
+                transport.close()
+            raise
 
     def _options(self, name: str) -> dict[str, Any]:
         s = self.settings
