@@ -107,7 +107,7 @@ def _one_line(text: str) -> str:
 
 
 def _wants_answer(request: Request) -> bool:
-    """Whether somebody waits: a reply subject of the fleet or the server is no inbox but a message to one of us."""
+    """Whether somebody waits. A reply subject of the fleet or the server would be a message to one of us."""
     reply: str = request._msg.reply
     first, fleet = reply.partition(".")[0], request.subject.partition(".")[0]
     if first.startswith("$") or first == fleet:
