@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from enum import Enum
+from math import isfinite
 from typing import Any, NoReturn, TypeVar
 
 import msgpack
 
 from outrider.broker.errors import DecodeError, PayloadTooLarge
-from outrider.broker.schema import from_map, to_map
+from outrider.broker.schema import from_map, is_deeper_than, to_map
 
 T = TypeVar("T")
 
@@ -21,6 +22,8 @@ MAX_ENVELOPE_BYTES = 256 * 1024
 MAX_BODY_BYTES = 1024 * 1024 - 64 * 1024
 """Largest body of any message: the server's default max_payload less room for headers."""
 MAX_DEPTH = 64
+_FIRST_NOT_TEXT = 0x80
+"""Every MessagePack map, list and text begins with a byte from here on; no text in ASCII does."""
 
 
 class Format(Enum):
@@ -40,29 +43,54 @@ def _jsonable(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def dump(value: Any, fmt: Format = Format.MSGPACK) -> bytes:
-    """Bytes of a plain value. Raises DecodeError when it holds what neither format can carry."""
+def _for_people(value: Any) -> Any:
+    """What MessagePack carries and JSON cannot, put as near as JSON comes: NaN is null, a key is text."""
+    if isinstance(value, dict):
+        return {k if isinstance(k, str) else str(_for_people(k)): _for_people(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_for_people(v) for v in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return _jsonable(value) if isinstance(value, bytes) else value
+
+
+_write_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_jsonable).encode
+
+
+def _as_json(value: Any) -> bytes:
     try:
-        if fmt is Format.JSON:
-            return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_jsonable).encode()
-        packed = msgpack.packb(value)
+        return _write_json(value).encode()
+    except (TypeError, ValueError):
+        return _write_json(_for_people(value)).encode()
+
+
+def dump(value: Any, fmt: Format = Format.MSGPACK) -> bytes:
+    """Bytes of a plain value. Raises DecodeError when it holds what the format cannot carry."""
+    try:
+        packed = _as_json(value) if fmt is Format.JSON else msgpack.packb(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DecodeError(f"value cannot be written as {fmt.value}: {error}") from None
     return packed or b""
 
 
 def sniff(data: bytes) -> Format:
-    """JSON when the first sign is `{`, `[` or `"`; no MessagePack map starts like that."""
-    head = data[:16].lstrip()[:1]
-    return Format.JSON if head in (b"{", b"[", b'"') else Format.MSGPACK
+    """MessagePack when the first byte begins a map, list or text of it; else somebody typed, so JSON."""
+    return Format.MSGPACK if data and data[0] >= _FIRST_NOT_TEXT else Format.JSON
 
 
-def _too_deep(value: Any, left: int) -> bool:
-    if isinstance(value, dict):
-        return left == 0 or any(_too_deep(v, left - 1) for v in value.values())
-    if isinstance(value, (list, tuple)):
-        return left == 0 or any(_too_deep(v, left - 1) for v in value)
-    return False
+def _no_extension(code: int, data: bytes) -> NoReturn:
+    raise ValueError(f"extension type {code} is not carried")
+
+
+def _unpacked(data: bytes) -> Any:
+    return msgpack.unpackb(data, raw=False, ext_hook=_no_extension)
+
+
+def _parsed(data: bytes) -> Any:
+    value = json.loads(data, parse_constant=_no_constant)
+    # Whatever comes in as JSON goes on as MessagePack, which knows no number over 64 bits.
+    msgpack.packb(value)
+    return value
 
 
 def load(data: bytes, limit: int = MAX_BODY_BYTES) -> Any:
@@ -73,13 +101,11 @@ def load(data: bytes, limit: int = MAX_BODY_BYTES) -> Any:
     if len(data) > limit:
         raise PayloadTooLarge(f"body of {len(data)} bytes is over the limit of {limit} bytes")
     try:
-        if sniff(data) is Format.JSON:
-            value = json.loads(data, parse_constant=_no_constant)
-        else:
-            value = msgpack.unpackb(data, raw=False)
+        value = _parsed(data) if sniff(data) is Format.JSON else _unpacked(data)
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
-        raise DecodeError(f"body is neither JSON nor MessagePack: {error}") from None
-    if _too_deep(value, MAX_DEPTH):
+        why = str(error) or type(error).__name__
+        raise DecodeError(f"body is neither JSON nor MessagePack: {why}") from None
+    if is_deeper_than(MAX_DEPTH, value):
         raise DecodeError(f"body is nested deeper than {MAX_DEPTH} levels")
     return value
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from outrider.broker.errors import InvalidTask
 from outrider.broker.facts import TaskFacts
+from outrider.broker.schema import is_deeper_than
 from outrider.broker.subjects import check_name, check_priority
 
 VERSION = 1
@@ -20,6 +21,8 @@ DEFAULT_PRIORITY = 5
 DEFAULT_MAX_ATTEMPTS = 3
 MOST_ATTEMPTS = 100
 LONGEST_TASK_S = 7 * 24 * 3600.0
+MAX_PAYLOAD_DEPTH = 60
+"""Under the depth of any body, because a payload travels inside an envelope inside an entry."""
 
 
 class TaskState(StrEnum):
@@ -117,6 +120,8 @@ class TaskEnvelope:
             raise InvalidTask(f"max_attempts {self.max_attempts} is not between 1 and {MOST_ATTEMPTS}")
         if self.timeout_s is not None and not 0 < self.timeout_s <= LONGEST_TASK_S:
             raise InvalidTask(f"timeout_s {self.timeout_s} is not between 0 and {LONGEST_TASK_S:.0f}")
+        if is_deeper_than(MAX_PAYLOAD_DEPTH, self.payload):
+            raise InvalidTask(f"payload is nested deeper than {MAX_PAYLOAD_DEPTH} levels")
         if self.v != VERSION:
             raise InvalidTask(f"task version {self.v} is not known here", hint=f"send version {VERSION}")
         return self

@@ -183,8 +183,8 @@ class Puller:
     async def stop(self) -> None:
         """Forget the open requests; the server ends them by their expiry."""
         self._credit = 0
-        if self._subscription is not None and self._connection.is_connected:
-            await self._subscription.unsubscribe()
+        if self._subscription is not None:
+            await self._connection.unsubscribe(self._subscription)
 
     def reconnected(self) -> None:
         """The open requests died with the connection."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -18,7 +19,6 @@ from outrider.broker.errors import DecodeError
 
 T = TypeVar("T")
 Check = Callable[[Any, str], Any]
-PLAIN = (str, int, float, bool, bytes, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class _Field:
     name: str
     check: Check
     required: bool
+    good: type | None
+    """Values of exactly this type need no check."""
 
 
 def _wrong(value: Any, where: str, wanted: str) -> DecodeError:
@@ -33,9 +35,26 @@ def _wrong(value: Any, where: str, wanted: str) -> DecodeError:
 
 
 def _number(value: Any, where: str) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value):
-        return float(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        with suppress(OverflowError):
+            if isfinite(value):
+                return float(value)
     raise _wrong(value, where, "a finite number")
+
+
+def is_deeper_than(levels: int, value: Any) -> bool:
+    """Whether lists and maps stand in each other more than `levels` deep."""
+    level = [value]
+    for _ in range(levels):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, (dict, list, tuple))
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+        if not level:
+            return False
+    return any(isinstance(value, (dict, list, tuple)) for value in level)
 
 
 def _integer(value: Any, where: str) -> int:
@@ -128,12 +147,21 @@ def _check_for(hint: Any) -> Check:
     raise TypeError(f"no check for {hint!r}")
 
 
+GOOD = frozenset({str, bool, bytes, int})
+_MISSING = object()
+
+
 @cache
 def _plan(kind: Hashable) -> tuple[_Field, ...]:
     cls: Any = kind
     hints = get_type_hints(cls)
     return tuple(
-        _Field(f.name, _check_for(hints[f.name]), f.default is MISSING and f.default_factory is MISSING)
+        _Field(
+            f.name,
+            _check_for(hints[f.name]),
+            f.default is MISSING and f.default_factory is MISSING,
+            hints[f.name] if hints[f.name] in GOOD else None,
+        )
         for f in fields(cls)
     )
 
@@ -142,38 +170,50 @@ def from_map(kind: type[T], value: Any, where: str = "") -> T:
     """A checked `kind` from a decoded map. Raises DecodeError that names the field."""
     if not isinstance(value, dict):
         raise _wrong(value, where or kind.__name__, "a map")
-    prefix = f"{where}." if where else ""
     given: dict[str, Any] = {}
     for field in _plan(cast(Hashable, kind)):
-        if field.name in value:
-            given[field.name] = field.check(value[field.name], prefix + field.name)
+        name = field.name
+        found = value.get(name, _MISSING)
+        if type(found) is field.good:
+            given[name] = found
+        elif found is not _MISSING:
+            given[name] = field.check(found, f"{where}.{name}" if where else name)
         elif field.required:
-            raise DecodeError(f"field {prefix}{field.name} is missing in {kind.__name__}")
+            raise DecodeError(f"field {f'{where}.{name}' if where else name} is missing in {kind.__name__}")
     return kind(**given)
 
 
 @cache
-def _names(kind: Hashable) -> tuple[str, ...]:
+def _names(kind: Hashable) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The fields that both formats carry as they are, and those that hold messages of their own."""
     cls: Any = kind
-    return tuple(f.name for f in fields(cls))
+    hints = get_type_hints(cls)
+    names = [f.name for f in fields(cls)]
+    nested = tuple(name for name in names if _holds_message(hints[name]))
+    return tuple(name for name in names if name not in nested), nested
+
+
+def _holds_message(hint: Any) -> bool:
+    if isinstance(hint, type) and is_dataclass(hint):
+        return True
+    return any(_holds_message(argument) for argument in get_args(hint))
 
 
 def _plain(value: Any) -> Any:
-    if type(value) in PLAIN:
-        return value
-    if isinstance(value, Enum):
-        return value.value
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        return to_map(value)
-    return value
+        return [to_map(message) for message in value]
+    return to_map(value)
 
 
 def to_map(message: Any) -> dict[str, Any]:
     """The plain map of a message; fields that are None are left out."""
+    plain, nested = _names(cast(Hashable, type(message)))
     out = {}
-    for name in _names(cast(Hashable, type(message))):
+    for name in plain:
+        value = getattr(message, name)
+        if value is not None:
+            out[name] = value
+    for name in nested:
         value = getattr(message, name)
         if value is not None:
             out[name] = _plain(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,12 @@ from outrider.broker.connection import ApiError, Connection
 from outrider.broker.errors import StreamDrift
 from outrider.broker.subjects import Subjects
 
+log = logging.getLogger(__name__)
+
 NOT_FOUND = 10059
 NAME_IN_USE = 10058
+NO_ROOM = 10047
+LEAST_BYTES = 64 * 1024 * 1024
 SECOND = 1_000_000_000
 DAY = 24 * 3600 * SECOND
 GIB = 1024**3
@@ -104,7 +109,9 @@ async def ensure_streams(
 
     Raises StreamDrift that names each difference; an existing stream is never changed or removed.
     """
-    for wanted in stream_definitions(subjects, limits or StreamLimits()):
+    # The largest first: where room is short, each takes about half of what is left.
+    definitions = stream_definitions(subjects, limits or StreamLimits())
+    for wanted in sorted(definitions, key=lambda d: -int(d["max_bytes"])):
         found = await _find_or_create(connection, wanted)
         different = drift(wanted, found)
         if different:
@@ -115,11 +122,27 @@ async def _find_or_create(connection: Connection, wanted: dict[str, Any]) -> dic
     name = wanted["name"]
     for what, body in ((f"STREAM.INFO.{name}", None), (f"STREAM.CREATE.{name}", wanted)):
         try:
-            return _config(await connection.api(what, body))
+            return _config(await (connection.api(what) if body is None else _create(connection, what, body)))
         except ApiError as error:
             if error.err_code not in (NOT_FOUND, NAME_IN_USE):
                 raise
     return _config(await connection.api(f"STREAM.INFO.{name}"))
+
+
+async def _create(connection: Connection, what: str, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Create a stream; the server reserves `max_bytes`, so a small disk gets a smaller bound."""
+    size = int(wanted["max_bytes"])
+    while True:
+        try:
+            return await connection.api(what, wanted | {"max_bytes": size})
+        except ApiError as error:
+            if error.err_code != NO_ROOM:
+                raise
+            if size <= LEAST_BYTES:
+                error.hint = "free some disk space, or raise max_file_store of nats-server"
+                raise
+        size = max(size * 3 // 5, LEAST_BYTES)
+        log.warning("%s: NATS has less room than wanted, trying %d MiB", wanted["name"], size // 1024**2)
 
 
 def _config(answer: dict[str, Any]) -> dict[str, Any]:
