@@ -126,10 +126,10 @@ class Grid:
     _leaves: NDArray[np.intp]
     _forest: FlatForest
 
-    def p90(self, group: int, slots: NDArray[np.intp]) -> Values:
-        """The seconds that nine in ten such attempts stay under, never less than p50."""
-        upper = self._forest.quantile(self._leaves[:, group * self.p50.shape[1] + slots], 0.9)
-        p90: Values = np.maximum(_seconds(self._base[slots] + upper), self.p50[group, slots])
+    def p90(self, groups: NDArray[np.intp], slots: NDArray[np.intp]) -> Values:
+        """The seconds that nine in ten such attempts stay under, for pairs of group and slot."""
+        upper = self._forest.quantile(self._leaves[:, groups * self.p50.shape[1] + slots], 0.9)
+        p90: Values = np.maximum(_seconds(self._base[slots] + upper), self.p50[groups, slots])
         return p90
 
 

@@ -23,7 +23,7 @@ from outrider.router.artifact import ModelStore, write_model
 from outrider.router.config import router_settings
 from outrider.router.dataset import Row, RowBuilder, Table, split_by_time, table_of
 from outrider.router.flat_forest import FlatForest, ModelRefused, flatten
-from outrider.router.seed_data import seed_rows
+from outrider.router.seed_data import FLEETS, TASKS_PER_FLEET, seed_rows
 
 TREES = 64
 DEPTH = 10
@@ -191,8 +191,10 @@ def _judge_serving(store: ModelStore, newest: Table) -> dict[str, float] | None:
 
 
 def _with_seed_rows(table: Table) -> Table:
-    seed = table_of(list(seed_rows()))
-    count = min(len(seed), int(len(table) * SEED_SHARE))
+    wanted = int(len(table) * SEED_SHARE)
+    fleets = min(FLEETS, max(8, wanted // TASKS_PER_FLEET + 1))
+    seed = table_of(list(seed_rows(fleets)))
+    count = min(len(seed), wanted)
     picked = np.random.default_rng(SEED).permutation(len(seed))[:count]
     picked.sort()
     some = Table(seed.features[picked], seed.base[picked], seed.average[picked], seed.log_service[picked])

@@ -1,0 +1,251 @@
+"""One turn of a batch: rules most slots out quickly, asks the forest about the rest, chooses and explains.
+
+Pure: the batch holds what is known and the load as it grows with each choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from outrider.broker.facts import TaskFacts
+from outrider.broker.messages import Candidate, Choice, RouteReason, RouteRequest, RouteTask
+from outrider.router.config import RouterSettings
+from outrider.router.decision import TIE_BREAK, Slots, Taken, choose_jointly, draw, draws, hash_of
+from outrider.router.predictor import Grid, KindView, Predictor, fleet_view, kind_view, quick_p50, waiting
+from outrider.router.statistics import Statistics
+
+Indexes = NDArray[np.intp]
+Numbers = NDArray[np.float64]
+
+MARGIN = 10
+"""Slots beyond the number of tasks in a turn that stay in the running after the quick estimate."""
+BEST = 5
+WELL_KNOWN = 3
+"""Observations from which an agent is no longer explored for a kind."""
+
+Door = tuple[str, tuple[int, ...] | None]
+"""What decides who may take a task: its kind and the agents it may go to."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Tasks that no prediction can tell apart."""
+
+    door: Door
+    facts: TaskFacts
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A task that got a slot, and the best slots there were for it, the chosen one among them."""
+
+    task: RouteTask
+    row: int
+    slot: int
+    ranked: list[int]
+    explored: bool
+
+
+class Batch:
+    """One request being answered: the load grows with each choice."""
+
+    def __init__(
+        self,
+        request: RouteRequest,
+        statistics: Statistics,
+        predictor: Predictor,
+        settings: RouterSettings,
+        now: float,
+    ) -> None:
+        self.choices: dict[str, Choice] = {}
+        self.agents = request.agents
+        self.statistics = statistics
+        self.predictor = predictor
+        self.settings = settings
+        self.fleet = fleet_view(request.agents, statistics, now)
+        self.hashes = np.array([hash_of(a.agent_id) for a in request.agents], np.uint64)
+        self._views: dict[str, KindView] = {}
+        self._allowed: dict[Door, NDArray[np.bool_]] = {}
+
+    def free(self) -> Indexes:
+        return np.maximum(self.fleet.slots - self.fleet.in_flight, 0).astype(np.intp)
+
+    def places_for(self, task: RouteTask) -> int:
+        """How many agents could take the task now."""
+        return int(np.count_nonzero(self.allowed_for(door_of(task)) & (self.free() > 0)))
+
+    def allowed_for(self, door: Door) -> NDArray[np.bool_]:
+        if door not in self._allowed:
+            mask = np.full(len(self.agents), door[1] is None)
+            if door[1]:
+                mask[list(door[1])] = True
+            self._allowed[door] = mask
+        return self._allowed[door]
+
+    def view(self, kind: str) -> KindView:
+        if kind not in self._views:
+            self._views[kind] = kind_view(kind, self.fleet, self.statistics)
+        return self._views[kind]
+
+
+def door_of(task: RouteTask) -> Door:
+    return (task.kind, task.among)
+
+
+class Turn:
+    """Up to TOGETHER tasks that are chosen for jointly."""
+
+    def __init__(self, batch: Batch, tasks: Sequence[RouteTask]) -> None:
+        self._batch = batch
+        self._tasks = tasks
+        self._free = batch.free()
+        groups: dict[_Group, int] = {}
+        self._group_of = [groups.setdefault(_Group(door_of(task), task.facts), len(groups)) for task in tasks]
+        self._groups = list(groups)
+        self._able = {door_of(task): batch.places_for(task) for task in tasks}
+        self._explorers = self._draw_explorers()
+        self._agent, self._extra, asked = self._shortlist()
+        self._finish = np.full((len(groups), len(self._agent)), np.inf)
+        self._wait = np.zeros_like(self._finish)
+        self._p50 = np.zeros_like(self._finish)
+        self._grids: dict[int, tuple[Grid, int, Indexes]] = {}
+        for kind, columns in asked.items():
+            self._predict(kind, columns)
+
+    def _draw_explorers(self) -> dict[int, int]:
+        """Tasks of the exploration budget, each with the hardly known agent it should try."""
+        rate = self._batch.settings.explore_rate
+        if self._batch.settings.policy == "random":
+            return {}
+        found = {}
+        for number, task in enumerate(self._tasks):
+            if draw(task.task_id, "explore") < rate:
+                able = self._batch.allowed_for(door_of(task)) & (self._free > 0)
+                unknown = np.flatnonzero(able & (self._batch.view(task.kind).count < WELL_KNOWN))
+                if len(unknown) and np.count_nonzero(able) > 1:
+                    order = draws(task.task_id, self._batch.hashes[unknown])
+                    found[number] = int(unknown[order.argmin()])
+        return found
+
+    def _shortlist(self) -> tuple[Indexes, Indexes, dict[str, Indexes]]:
+        """The free slots worth asking the forest about: agents, places, and which of them for each kind."""
+        places = np.minimum(self._free, len(self._tasks))
+        agent = np.repeat(np.arange(len(places)), places)
+        extra = np.arange(len(agent)) - np.repeat(np.cumsum(places) - places, places)
+        wanted = len(self._tasks) + MARGIN
+        explored = np.isin(agent, list(self._explorers.values())) & (extra == 0)
+        asked: dict[str, NDArray[np.bool_]] = {}
+        for door in dict.fromkeys(door_of(task) for task in self._tasks):
+            worth = self._batch.allowed_for(door)[agent]
+            if wanted < len(agent):
+                quick = np.where(worth, self._quick(door[0], agent, extra), np.inf)
+                worth[np.argpartition(quick, wanted)[wanted:]] = False
+            asked[door[0]] = asked.get(door[0], explored) | worth
+        kept = np.logical_or.reduce(list(asked.values()))
+        return agent[kept], extra[kept], {kind: np.flatnonzero(mask[kept]) for kind, mask in asked.items()}
+
+    def _quick(self, kind: str, agent: Indexes, extra: Indexes) -> Numbers:
+        toss = draws(self._tasks[0].task_id, self._batch.hashes[agent])
+        if self._batch.settings.policy == "random":
+            return toss + extra
+        view, fleet = self._batch.view(kind), self._batch.fleet
+        p50 = quick_p50(view, fleet, agent, extra)
+        finish: Numbers = p50 + waiting(view, fleet, agent, extra, p50)
+        return finish * (1.0 + TIE_BREAK * toss)
+
+    def _predict(self, kind: str, columns: Indexes) -> None:
+        batch, agent, extra = self._batch, self._agent[columns], self._extra[columns]
+        view = batch.view(kind)
+        rows = [row for row, group in enumerate(self._groups) if group.door[0] == kind]
+        facts = [self._groups[row].facts for row in rows]
+        grid = batch.predictor.grid(facts, view, batch.fleet, agent, extra)
+        for number, row in enumerate(rows):
+            allowed = batch.allowed_for(self._groups[row].door)[agent]
+            wait = waiting(view, batch.fleet, agent, extra, grid.p50[number])
+            self._wait[row, columns] = wait
+            self._p50[row, columns] = grid.p50[number]
+            self._finish[row, columns] = np.where(allowed, wait + grid.p50[number], np.inf)
+            self._grids[row] = (grid, number, columns)
+
+    def choose(self) -> None:
+        """Choose for all tasks of the turn and write the choices into the batch."""
+        slots = Slots(self._agent, self._extra, self._batch.hashes[self._agent])
+        is_random = self._batch.settings.policy == "random"
+        costs = np.where(np.isfinite(self._finish), 1.0, np.inf) if is_random else self._finish
+        explored = {number: self._explore(number, agent, slots) for number, agent in self._explorers.items()}
+        explored = {number: taken for number, taken in explored.items() if taken.slot >= 0}
+        rest = [number for number in range(len(self._tasks)) if number not in explored]
+        group_of, ids = [self._group_of[n] for n in rest], [self._tasks[n].task_id for n in rest]
+        chosen = dict(zip(rest, choose_jointly(costs, group_of, ids, slots), strict=True)) | explored
+        self._explain(
+            [
+                self._placed(number, taken, is_random or number in explored)
+                for number, taken in chosen.items()
+                if taken.slot >= 0
+            ]
+        )
+
+    def _explore(self, number: int, agent: int, slots: Slots) -> Taken:
+        at = np.flatnonzero((self._agent == agent) & slots.open & (self._extra == 0))
+        if not len(at):
+            return Taken(-1, self._finish[self._group_of[number]])
+        costs = np.where(slots.open, self._finish[self._group_of[number]], np.inf)
+        slots.take(int(at[0]))
+        return Taken(int(at[0]), costs)
+
+    def _placed(self, number: int, taken: Taken, explored: bool) -> _Placed:
+        row = self._group_of[number]
+        finish = np.where(np.isfinite(taken.costs), self._finish[row], np.inf)
+        best = finish.argsort(kind="stable")[:BEST].tolist()
+        ranked = [slot for slot in best if finish[slot] < np.inf]
+        if taken.slot not in ranked:
+            ranked = [*ranked[: BEST - 1], taken.slot]
+        return _Placed(self._tasks[number], row, taken.slot, ranked, explored)
+
+    def _explain(self, placed: Sequence[_Placed]) -> None:
+        p90 = self._p90(placed)
+        for one in placed:
+            candidates = tuple(self._candidate(one.row, slot, p90[one.row, slot]) for slot in one.ranked)
+            mine = candidates[one.ranked.index(one.slot)]
+            self._batch.choices[one.task.task_id] = Choice(
+                one.task.task_id,
+                mine.agent_id,
+                mine.p50_s,
+                mine.p90_s,
+                mine.finish_s,
+                self._reason(one),
+                candidates,
+            )
+        np.add.at(self._batch.fleet.in_flight, self._agent[[one.slot for one in placed]], 1)
+
+    def _p90(self, placed: Sequence[_Placed]) -> dict[tuple[int, int], float]:
+        """The p90 of each (group, slot) that is reported, worked out together."""
+        wanted = list(dict.fromkeys((one.row, slot) for one in placed for slot in one.ranked))
+        found: dict[tuple[int, int], float] = {}
+        for grid in {id(grid): grid for grid, _, _ in self._grids.values()}.values():
+            cells = [(row, slot) for row, slot in wanted if self._grids[row][0] is grid]
+            numbers = np.array([self._grids[row][1] for row, _ in cells], np.intp)
+            slots = np.array([slot for _, slot in cells], np.intp)
+            if cells:
+                columns = np.searchsorted(self._grids[cells[0][0]][2], slots)
+                found |= zip(cells, grid.p90(numbers, columns).tolist(), strict=True)
+        return found
+
+    def _candidate(self, row: int, slot: int, p90_s: float) -> Candidate:
+        wait_s, finish_s = float(self._wait[row, slot]), float(self._finish[row, slot])
+        agent_id = self._batch.agents[self._agent[slot]].agent_id
+        p50_s = float(self._p50[row, slot])
+        return Candidate(agent_id, wait_s, p50_s, p90_s, finish_s)
+
+    def _reason(self, one: _Placed) -> RouteReason:
+        if self._able[door_of(one.task)] == 1:
+            return RouteReason.ONLY_CANDIDATE
+        if one.explored:
+            return RouteReason.EXPLORE
+        agent = self._agent[one.slot]
+        seen = self._batch.fleet.known[agent] or self._batch.view(one.task.kind).count[agent]
+        return RouteReason.MODEL if seen else RouteReason.COLD
