@@ -214,9 +214,9 @@ class Session:
 
     async def _say_goodbye(self) -> None:
         self._attempts.is_draining = True
-        self._state = AgentState.DRAINING
         await self._endpoints.stop()
         self._attempts.abandon()
+        self._state = AgentState.OFFLINE
         if self._pulse is not None:
             await self._pulse.stop()
 

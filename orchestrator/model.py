@@ -64,7 +64,7 @@ class TaskRecord:
 
     def move(self, trigger: Trigger) -> None:
         """Raises InvalidTransition with the task's story."""
-        self.phase = next_phase(self.task_id, self.phase, trigger, repr(self.story))
+        self.phase = next_phase(self.task_id, self.phase, trigger, self.story)
 
 
 @dataclass(slots=True)

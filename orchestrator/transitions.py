@@ -67,11 +67,13 @@ class InvalidTransition(OutriderError):
 
     code = "invalid_transition"
 
-    def __init__(self, task_id: str, phase: TaskPhase, trigger: Trigger, story: str) -> None:
-        super().__init__(f"task {task_id} is {phase.value} and cannot be {trigger.value}; its story: {story}")
+    def __init__(self, task_id: str, phase: TaskPhase, trigger: Trigger, story: object) -> None:
+        super().__init__(
+            f"task {task_id} is {phase.value} and cannot be {trigger.value}; its story: {story!r}"
+        )
 
 
-def next_phase(task_id: str, phase: TaskPhase, trigger: Trigger, story: str) -> TaskPhase:
+def next_phase(task_id: str, phase: TaskPhase, trigger: Trigger, story: object) -> TaskPhase:
     """The phase after `trigger`. Raises InvalidTransition that carries the task's story."""
     try:
         return TRANSITIONS[phase][trigger]

@@ -63,12 +63,12 @@ class ScriptedAgent:
             await subscription.unsubscribe()
         await self._connection.settle()
 
-    async def beat(self) -> None:
+    async def beat(self, state: AgentState = AgentState.ONLINE) -> None:
         subject = self._subjects.agent(self.agent_id, "heartbeat")
-        await self._connection.publish(subject, encode(self._heartbeat()))
+        await self._connection.publish(subject, encode(self._heartbeat(state)))
 
-    def _heartbeat(self) -> Heartbeat:
-        return Heartbeat(self.agent_id, self.instance, AgentState.ONLINE, self.slots, tuple(self.running))
+    def _heartbeat(self, state: AgentState = AgentState.ONLINE) -> Heartbeat:
+        return Heartbeat(self.agent_id, self.instance, state, self.slots, tuple(self.running))
 
     async def _assign(self, message: Any) -> None:
         assignment = decode(Assignment, message.data)

@@ -86,7 +86,7 @@ async def test_join_and_heartbeats_tell_who_the_agent_is(
         gate.go.set()
         await part.outcome()
         await part.beat_where(lambda b: not b.running and not b.spooled, "an idle heartbeat")
-    assert part.beats[-1].state == "draining"
+    assert part.beats[-1].state == "offline"
 
 
 async def test_an_assignment_that_is_sent_again_runs_once(

@@ -10,7 +10,7 @@ import pytest
 
 from outrider.broker.codec import dump, encode
 from outrider.broker.errors import Refused, TaskNotFound, UnknownKind, WrongSequence
-from outrider.broker.messages import Settle, TaskEnvelope, TaskRequest, TaskState
+from outrider.broker.messages import AgentState, Settle, TaskEnvelope, TaskRequest, TaskState
 from outrider.broker.pipeline import Appender, guard
 from outrider.ledger.entries import Assigned, Ended
 from tests.integration.orchestrator.conftest import QUICK, Fleet
@@ -310,3 +310,14 @@ async def test_the_assignment_says_why_this_agent(fleet: Fleet) -> None:
     assert isinstance(last, Assigned)
     assert last.reason == "fallback_no_router"
     assert last.candidates[0].agent_id == "a1"
+
+
+async def test_an_agent_that_says_goodbye_is_gone_at_once(fleet: Fleet) -> None:
+    leaving = await fleet.agent("leaving")
+    await leaving.beat(AgentState.OFFLINE)
+
+    async def is_offline() -> bool:
+        agents = (await fleet.ask(fleet.subjects.agents, b"{}"))["agents"]
+        return bool(agents[0]["state"] == "offline")
+
+    await eventually(is_offline, within_s=1.0, what="offline")
