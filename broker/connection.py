@@ -182,6 +182,11 @@ class Connection:
         """Call `listener(False)` when the link is lost and `listener(True)` when it is back."""
         self._link_listeners.append(listener)
 
+    def off_link(self, listener: OnLink) -> None:
+        """Stop calling this listener."""
+        if listener in self._link_listeners:
+            self._link_listeners.remove(listener)
+
     def on_problem(self, listener: Callable[[OutriderError], None]) -> None:
         """Call `listener` with what the server refuses outside any request, such as a permission."""
         self._problem_listeners.append(listener)
@@ -214,7 +219,7 @@ class Connection:
         self.closed.set()
 
     def _tell(self, is_up: bool) -> None:
-        for listener in self._link_listeners:
+        for listener in list(self._link_listeners):
             listener(is_up)
 
     @property

@@ -64,7 +64,6 @@ class Follower:
         self._inbox = ""
         self._problem: Exception | None = None
         self._loop = asyncio.get_running_loop()
-        connection.on_link(lambda is_up: self._again.set() if is_up else None)
 
     async def run(self) -> None:
         """Follow until stopped or cancelled; nothing is passed over.
@@ -92,6 +91,7 @@ class Follower:
         self._consumer_seq = 0
         self._inbox = self._connection.new_inbox()
         subscription = await self._connection.subscribe(self._inbox, partial(self._received, self._inbox))
+        self._connection.on_link(self._link_changed)
         name = ""
         try:
             await self._connection.settle()
@@ -101,11 +101,16 @@ class Follower:
                 self.caught_up.set()
             await self._until_broken()
         finally:
+            self._connection.off_link(self._link_changed)
             await self._connection.unsubscribe(subscription)
             if name and self._connection.is_connected:
                 await self._connection.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{name}")
         if self._problem is not None:
             raise self._problem
+
+    def _link_changed(self, is_up: bool) -> None:
+        if is_up:
+            self._again.set()
 
     async def _until_broken(self) -> None:
         self._heard_at = self._loop.time()

@@ -38,6 +38,11 @@ class Bridge:
         """What must run beside the server."""
         return [self.feeds.run(), self.watches.run(), self.finder.run()]
 
+    def stop(self) -> None:
+        """Tell the parts to end, before they are cancelled."""
+        self.feeds.stop()
+        self.watches.stop()
+
     @property
     def projection(self) -> Projection:
         return self.hub.projection

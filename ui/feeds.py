@@ -58,6 +58,7 @@ class Feeds:
         self._clock = clock
         self._epochs: dict[int, None] = {}
         self._handled = 0
+        self._follower: Follower | None = None
         self.lag = 0
         """Ledger entries stored and not folded yet."""
         self.caught_up = asyncio.Event()
@@ -74,11 +75,16 @@ class Feeds:
             group.create_task(self._count_waiting())
             group.create_task(self._tick())
 
+    def stop(self) -> None:
+        """Let the follower end, before `run` is cancelled."""
+        if self._follower is not None:
+            self._follower.stop()
+
     async def _follow_ledger(self) -> None:
         state = await self._ledger_state()
         after = max(int(state["first_seq"]) - 1, int(state["last_seq"]) - HISTORY_ENTRIES, 0)
         filters = [self._subjects.all_ledger, self._subjects.all_members]
-        follower = Follower(
+        follower = self._follower = Follower(
             self._connection, self._subjects.ledger_stream, filters, self._stored, after=after
         )
         async with asyncio.TaskGroup() as group:

@@ -76,6 +76,7 @@ async def serve_bridge(
                 await _first_of(stop, serving)
                 server.should_exit = True
                 await serving
+                bridge.stop()
                 for part in parts:
                     part.cancel()
 

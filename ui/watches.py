@@ -39,6 +39,14 @@ class _Opened:
     watch: Watch
     following: asyncio.Task[None]
     viewers: int = 0
+    follower: Follower | None = None
+
+    def stop(self) -> None:
+        """End the following; a follower wants to be told, not cancelled."""
+        if self.follower is not None:
+            self.follower.stop()
+        else:
+            self.following.cancel()
 
 
 class Watches:
@@ -63,6 +71,11 @@ class Watches:
         async with asyncio.TaskGroup() as self._group:
             await asyncio.Event().wait()
 
+    def stop(self) -> None:
+        """Let all watches end."""
+        for opened in self._opened.values():
+            opened.stop()
+
     def open(self, task_id: str) -> Watch:
         """The watch of a task; `close` it again. Raises TooManyWatched."""
         opened = self._opened.get(task_id)
@@ -85,7 +98,7 @@ class Watches:
     def _drop_unwatched(self, task_id: str, opened: _Opened) -> None:
         if not opened.viewers and self._opened.get(task_id) is opened:
             del self._opened[task_id]
-            opened.following.cancel()
+            opened.stop()
 
     def assigned(self) -> list[str]:
         """Watched tasks whose live attempt is not known to run."""
@@ -127,7 +140,11 @@ class Watches:
             self._wake_soon()
 
         filters = [self._subjects.chunks_of(watch.task_id)]
-        await Follower(self._connection, self._subjects.chunks_stream, filters, stored).run()
+        follower = Follower(self._connection, self._subjects.chunks_stream, filters, stored)
+        opened = self._opened.get(watch.task_id)
+        if opened is not None and opened.watch is watch:
+            opened.follower = follower
+            await follower.run()
 
     async def _load(self, watch: Watch) -> None:
         while True:
