@@ -19,6 +19,8 @@ from outrider.broker.subjects import NAME
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 DEFAULT_FLEET = "outrider"
+PRIVATE = "private server"
+"""The source of an address that a running `outrider up` or `outrider demo` left in the state folder."""
 
 _FROM_ENVIRONMENT = {
     "url": "NATS_URL",
@@ -67,7 +69,7 @@ class NatsSettings:
     @property
     def is_default(self) -> bool:
         """Nobody said where NATS is, so a private server may be started."""
-        return self.source == "default"
+        return self.source in ("default", PRIVATE)
 
 
 def read_dotenv(path: Path) -> dict[str, str]:
@@ -126,8 +128,19 @@ def _located(env: Mapping[str, str], url: str | None) -> NatsSettings:
     if "url" in given:
         return NatsSettings(**given, source="NATS_URL")
     context = _context_file(env)
-    base = _from_context(context) if context else NatsSettings()
+    base = _from_context(context) if context else _private_server(env)
     return replace(base, **given)
+
+
+def _private_server(env: Mapping[str, str]) -> NatsSettings:
+    """The private server that runs for this state folder, else the default address."""
+    try:
+        note = json.loads(private_server_note(env).read_text(encoding="utf-8"))
+        url, pid = str(note["url"]), int(note["pid"])
+        os.kill(pid, 0)
+    except (OSError, ValueError, LookupError, TypeError):
+        return NatsSettings()
+    return NatsSettings(url=url, source=PRIVATE)
 
 
 def _with_own_inbox(settings: NatsSettings) -> NatsSettings:
@@ -142,6 +155,11 @@ def _with_own_inbox(settings: NatsSettings) -> NatsSettings:
 
 def fleet_name(env: Mapping[str, str], fleet: str | None = None) -> str:
     return fleet or env.get("OUTRIDER_FLEET", DEFAULT_FLEET)
+
+
+def private_server_note(env: Mapping[str, str]) -> Path:
+    """The file in which a running private server leaves its address, so that other programs find it."""
+    return state_folder(env) / "nats.json"
 
 
 def state_folder(env: Mapping[str, str]) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from outrider.broker.errors import OutriderError, PortTaken, ServerNotFound
+from outrider.broker.parent import end_with_parent
 
 READY_WITHIN_S = 10.0
 LOWEST_VERSION = (2, 14, 3)
@@ -95,12 +96,21 @@ class PrivateServer:
 
     def _launch(self) -> subprocess.Popen[bytes]:
         with self.log_file.open("ab") as output:
-            return subprocess.Popen(self._command(), stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+            # A group of its own: Ctrl-C is for the parts, which still need it while they end.
+            return subprocess.Popen(
+                self._command(),
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                process_group=0,
+                preexec_fn=end_with_parent(),  # noqa: PLW1509 - it only calls prctl
+            )
 
     def _why_not(self) -> OutriderError:
         text = self.log_file.read_text(errors="replace")
         self.kill()
         if "address already in use" in text:
+            shutil.rmtree(self._own_folder(), ignore_errors=True)
             return PortTaken(f"port {self._port} on 127.0.0.1 is in use by another program")
         last = text.strip().splitlines()[-1:] or ["no output"]
         return ServerFailed(f"nats-server did not start: {last[0]}", hint=f"its log: {self.log_file}")

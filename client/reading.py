@@ -5,6 +5,7 @@ TASKS is always read before LEDGER: a task leaves the first only after it stands
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +15,10 @@ from outrider.broker.connection import Connection
 from outrider.broker.errors import DecodeError
 from outrider.broker.follower import Stored, StreamReader
 from outrider.broker.messages import TaskEnvelope, TaskState, TaskView
-from outrider.broker.subjects import Subjects, parse_ledger, parse_task
-from outrider.ledger.entries import Entry, decode_entry, entry_from_map
-from outrider.ledger.fold import Record, Story, fold_story
+from outrider.broker.subjects import Subjects, parse_task
+from outrider.ledger.entries import Entry, entry_from_map
+from outrider.ledger.fold import Record, Story
+from outrider.ledger.reader import LedgerReader, record_of
 
 NOT_OF_INTEREST = ("envelope", "candidates", "facts")
 TASKS_A_READ = 100
@@ -73,12 +75,8 @@ def records_of(stored: Iterable[Stored]) -> list[Record]:
     """The entries among stored messages; bodies that are none are passed over, as every fold does."""
     found = []
     for message in stored:
-        try:
-            entry = decode_entry(message.data)
-            parse_ledger(message.subject)
-        except DecodeError:
-            continue
-        found.append(Record(message.seq, message.subject, entry, message.stored_at))
+        with contextlib.suppress(DecodeError):
+            found.append(record_of(message))
     return found
 
 
@@ -99,16 +97,14 @@ class Reader:
 
     def __init__(self, connection: Connection, subjects: Subjects) -> None:
         self._subjects = subjects
+        self._stories = LedgerReader(connection, subjects)
         self.tasks = StreamReader(connection, subjects.tasks_stream)
         self.ledger = StreamReader(connection, subjects.ledger_stream)
         self._chunks = StreamReader(connection, subjects.chunks_stream)
 
     async def story(self, task_id: str) -> Story:
         """The fold of all entries of a task; nothing written gives a story with `expect` 0."""
-        stored = await self.ledger.all_of(self._subjects.story(task_id))
-        story = fold_story(task_id, records_of(stored))
-        story.expect = max([story.expect, *(message.seq for message in stored[-1:])])
-        return story
+        return await self._stories.story(task_id)
 
     async def waiting(self, task_id: str) -> Waiting | None:
         """The task in TASKS, or None."""

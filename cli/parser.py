@@ -1,0 +1,86 @@
+"""How command lines are read: one parser class, the options that every command has, help with examples."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from outrider.cli.exit_codes import UsageError
+
+Commands = Any
+"""What `add_subparsers` returns; argparse keeps its class private."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are errors like all others."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        named.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        named.setdefault("allow_abbrev", False)
+        super().__init__(*arguments, **named)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"{self.prog} --help")
+
+
+def global_options() -> argparse.ArgumentParser:
+    """Options that stand before or after the command; one that is not given leaves no trace."""
+    parser = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = parser.add_argument_group("global options")
+    group.add_argument("--url", metavar="URL", help="NATS server, else NATS_URL, .env or the NATS context")
+    group.add_argument("--fleet", metavar="NAME", help="fleet, else OUTRIDER_FLEET, else outrider")
+    group.add_argument("--state", metavar="FOLDER", help="state folder, else OUTRIDER_STATE, else .outrider")
+    group.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    return parser
+
+
+def add_command(
+    commands: Commands, name: str, summary: str, example: str, text: str = "", **named: Any
+) -> Parser:
+    """A command with the global options and an example under its help."""
+    parser: Parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.{f' {text}' if text else ''}",
+        epilog=f"example:\n  {example}",
+        parents=[global_options()],
+        **named,
+    )
+    return parser
+
+
+def positive(text: str) -> float:
+    """A number of seconds above 0, for argparse."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
+    return value
+
+
+def port(text: str) -> int:
+    """A port number, 0 for any free one, for argparse."""
+    value = int(text)
+    if not 0 <= value < 65536:
+        raise argparse.ArgumentTypeError(f"{text} is not a port number")
+    return value
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names separated by commas, for argparse."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found:
+        raise argparse.ArgumentTypeError("no name given")
+    return found
+
+
+for _check, _shown in ((positive, "number"), (count, "whole number"), (port, "port")):
+    # argparse names the function in its message.
+    _check.__name__ = _shown

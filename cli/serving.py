@@ -1,0 +1,32 @@
+"""Runs one part in this process until a signal ends it. Knows no part by name."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from outrider.cli.exit_codes import OK
+from outrider.cli.output import note
+
+OnReady = Callable[[str], None]
+Serve = Callable[[asyncio.Event, OnReady], Coroutine[Any, Any, None]]
+
+
+def announce(what: str) -> None:
+    """The line on stderr that tells people and programs that a part is ready."""
+    note(f"{what} ready")
+
+
+def run_part(serve: Serve) -> int:
+    """Run `serve(stop, on_ready)`; SIGINT or SIGTERM ends it in order, a second one at once."""
+    from outrider.broker.service import run_until_signal  # noqa: PLC0415 - it brings NATS
+
+    logging.getLogger("outrider").setLevel(logging.INFO)
+
+    async def main(stop: asyncio.Event) -> None:
+        await serve(stop, announce)
+
+    asyncio.run(run_until_signal(main))
+    return OK
