@@ -4,6 +4,6 @@ from outrider.agents.agent import Agent
 from outrider.agents.build import AgentOptions, build_agent
 from outrider.agents.outcome import TaskError
 from outrider.agents.task import Task
-from outrider.broker.messages import ErrorClass
+from outrider.broker.states import ErrorClass
 
 __all__ = ["Agent", "AgentOptions", "ErrorClass", "Task", "TaskError", "build_agent"]

@@ -14,7 +14,8 @@ from typing import Any
 from outrider.agents.chunks import ChunkStream
 from outrider.agents.outcome import attempt_error, classify
 from outrider.agents.task import Task
-from outrider.broker.messages import Assignment, AttemptError, ErrorClass
+from outrider.broker.messages import Assignment, AttemptError
+from outrider.broker.states import ErrorClass
 
 Handler = Callable[[Task], Any]
 """`async def handler(task)`, or a plain function that runs in a thread of its own; returns the result."""

@@ -16,7 +16,7 @@ from outrider.agents.config import Endpoint
 from outrider.agents.outcome import TaskError
 from outrider.agents.prompts import PROMPTS, Prompt
 from outrider.agents.task import Task
-from outrider.broker.messages import ErrorClass
+from outrider.broker.states import ErrorClass
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

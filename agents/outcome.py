@@ -12,8 +12,9 @@ from typing import Any
 from outrider.agents.provider_errors import classify_provider
 from outrider.broker.codec import MAX_DEPTH, encode
 from outrider.broker.errors import DecodeError, InvalidName, InvalidTask, OutriderError, PayloadTooLarge
-from outrider.broker.messages import RETRYABLE, AttemptError, ErrorClass
+from outrider.broker.messages import AttemptError
 from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.states import RETRYABLE, ErrorClass
 
 LONGEST_MESSAGE = 500
 RESULT_DEPTH = MAX_DEPTH - 1

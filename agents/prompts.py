@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from outrider.agents.outcome import TaskError
-from outrider.broker.messages import ErrorClass
+from outrider.broker.states import ErrorClass
 
 ROLES = ("system", "developer", "user", "assistant")
 CHAT_SYSTEM = "You are a helpful assistant. Answer briefly and correctly."

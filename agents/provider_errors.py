@@ -9,7 +9,8 @@ from email.utils import parsedate_to_datetime
 from math import isnan
 from typing import Any
 
-from outrider.broker.messages import RETRYABLE, AttemptError, ErrorClass
+from outrider.broker.messages import AttemptError
+from outrider.broker.states import RETRYABLE, ErrorClass
 
 LONGEST_RETRY_AFTER_S = 3600.0
 

@@ -8,7 +8,8 @@ from typing import Any
 from outrider.agents.attempt import Handler
 from outrider.agents.outcome import TaskError
 from outrider.agents.task import Task
-from outrider.broker.messages import LONGEST_TASK_S, ErrorClass
+from outrider.broker.messages import LONGEST_TASK_S
+from outrider.broker.states import ErrorClass
 
 LONGEST_STEP_S = 0.25
 MOST_STEPS = 10

@@ -24,18 +24,10 @@ from outrider.agents.task import Task
 from outrider.broker.codec import decode
 from outrider.broker.connection import Connection
 from outrider.broker.errors import NatsUnavailable
-from outrider.broker.messages import (
-    AgentState,
-    AssignAnswer,
-    Assignment,
-    CancelAttempt,
-    Done,
-    Heartbeat,
-    Join,
-    Renew,
-)
+from outrider.broker.messages import AssignAnswer, Assignment, CancelAttempt, Done, Heartbeat, Join, Renew
 from outrider.broker.pipeline import Appender
 from outrider.broker.service import Endpoints
+from outrider.broker.states import AgentState
 from outrider.broker.subjects import Subjects
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,9 @@ from typing import Any
 from outrider.agents.chunks import ChunkStream
 from outrider.agents.outcome import TaskError, fault_in
 from outrider.broker.codec import MAX_BODY_BYTES, dump
-from outrider.broker.messages import Assignment, Chunk, ChunkType, ErrorClass
+from outrider.broker.messages import Assignment, Chunk, ChunkType
 from outrider.broker.outcomes import Usage
+from outrider.broker.states import ErrorClass
 
 LARGEST_PIECE_BYTES = MAX_BODY_BYTES - 1024
 

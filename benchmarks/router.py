@@ -20,7 +20,7 @@ from outrider.broker.codec import decode, encode
 from outrider.broker.config import NatsSettings
 from outrider.broker.connection import Connection
 from outrider.broker.facts import TaskFacts
-from outrider.broker.messages import RouteAgent, RouteRequest, RouteTask
+from outrider.broker.routing import RouteAgent, RouteRequest, RouteTask
 from outrider.broker.server import PrivateServer
 from outrider.broker.subjects import Subjects
 from outrider.router.artifact import ModelStore

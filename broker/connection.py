@@ -124,7 +124,7 @@ class Connection:
         except BaseException:
             # nats-py leaves the socket of a refused attempt open.
             transport = getattr(self.client, "_transport", None)
-            if getattr(transport, "_io_writer", None) is not None:
+            if transport is not None and getattr(transport, "_io_writer", None) is not None:
                 transport.close()
             raise
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from outrider.broker.messages import TaskView
+    from outrider.broker.views import TaskView
 
 
 class OutriderError(Exception):

@@ -12,8 +12,8 @@ from enum import StrEnum
 from typing import Any
 
 from outrider.broker.errors import InvalidTask
-from outrider.broker.facts import TaskFacts
 from outrider.broker.schema import is_deeper_than
+from outrider.broker.states import AgentState, ErrorClass, TaskState
 from outrider.broker.subjects import check_name, check_priority
 
 VERSION = 1
@@ -23,64 +23,6 @@ MOST_ATTEMPTS = 100
 LONGEST_TASK_S = 7 * 24 * 3600.0
 MAX_PAYLOAD_DEPTH = 60
 """Under the depth of any body, because a payload travels inside an envelope inside an entry."""
-
-
-class TaskState(StrEnum):
-    """Where a task is in its life."""
-
-    SCHEDULED = "scheduled"
-    BLOCKED = "blocked"
-    QUEUED = "queued"
-    ASSIGNED = "assigned"
-    RUNNING = "running"
-    BACKING_OFF = "backing_off"
-    SUCCEEDED = "succeeded"
-    DEAD = "dead"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-
-
-TERMINAL = frozenset({TaskState.SUCCEEDED, TaskState.DEAD, TaskState.CANCELLED, TaskState.EXPIRED})
-
-
-class AgentState(StrEnum):
-    """What an operator sees of an agent."""
-
-    ONLINE = "online"
-    SUSPECT = "suspect"
-    OFFLINE = "offline"
-    DRAINING = "draining"
-    COOLING_DOWN = "cooling_down"
-
-
-class ErrorClass(StrEnum):
-    """Why an attempt failed: a closed set, so that retry rules can be read off it."""
-
-    INVALID_INPUT = "invalid_input"
-    UNAUTHORIZED = "unauthorized"
-    QUOTA = "quota"
-    RATE_LIMITED = "rate_limited"
-    TIMEOUT = "timeout"
-    CONNECTION = "connection"
-    PROVIDER = "provider"
-    BAD_OUTPUT = "bad_output"
-    TOO_LARGE = "too_large"
-    INTERRUPTED = "interrupted"
-    HANDLER = "handler"
-    MALFORMED = "malformed"
-
-
-RETRYABLE = frozenset(
-    {
-        ErrorClass.RATE_LIMITED,
-        ErrorClass.TIMEOUT,
-        ErrorClass.CONNECTION,
-        ErrorClass.PROVIDER,
-        ErrorClass.BAD_OUTPUT,
-        ErrorClass.INTERRUPTED,
-        ErrorClass.HANDLER,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,88 +264,6 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class RouteTask:
-    """One task that wants an agent. `among` holds indexes into the request's agents, None means all."""
-
-    task_id: str
-    kind: str
-    priority: int
-    attempt: int
-    facts: TaskFacts
-    among: tuple[int, ...] | None = None
-    deadline_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RouteAgent:
-    """One candidate and its load now. `mean_s` holds the orchestrator's moving averages by kind."""
-
-    agent_id: str
-    slots: int
-    in_flight: int
-    mean_s: dict[str, float] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
-
-    @property
-    def free(self) -> int:
-        return self.slots - self.in_flight
-
-
-@dataclass(frozen=True, slots=True)
-class RouteRequest:
-    """A batch of tasks and candidates; request to `<fleet>.route`."""
-
-    tasks: tuple[RouteTask, ...]
-    agents: tuple[RouteAgent, ...]
-    v: int = VERSION
-
-
-class RouteReason(StrEnum):
-    """Why this agent. The last three are given by the orchestrator's built-in rule."""
-
-    MODEL = "model"
-    EXPLORE = "explore"
-    COLD = "cold"
-    ONLY_CANDIDATE = "only_candidate"
-    FALLBACK_NO_ROUTER = "fallback_no_router"
-    FALLBACK_TIMEOUT = "fallback_timeout"
-    FALLBACK_BAD_ANSWER = "fallback_bad_answer"
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """What is expected of one candidate: `finish_s` = `waiting_s` + `p50_s`."""
-
-    agent_id: str
-    waiting_s: float
-    p50_s: float
-    p90_s: float
-    finish_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The router's answer for one task; `candidates` are the best few, the chosen one among them."""
-
-    task_id: str
-    agent_id: str
-    p50_s: float
-    p90_s: float
-    finish_s: float
-    reason: RouteReason
-    candidates: tuple[Candidate, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RouteAnswer:
-    """Choices for a batch, and which model made them. A task without a choice is left unrouted."""
-
-    choices: tuple[Choice, ...]
-    model: str
-    v: int = VERSION
-
-
-@dataclass(frozen=True, slots=True)
 class Pulse:
     """An orchestrator is there; core message on `<fleet>.orchestrator.<id>.pulse`."""
 
@@ -411,58 +271,3 @@ class Pulse:
     in_flight: int = 0
     stopping: bool = False
     v: int = VERSION
-
-
-@dataclass(frozen=True, slots=True)
-class TaskView:
-    """A task as people and the CLI see it (design section 8)."""
-
-    task_id: str
-    kind: str
-    state: TaskState
-    agent: str | None = None
-    attempts: int = 0
-    predicted_s: float | None = None
-    waiting_s: float | None = None
-    service_s: float | None = None
-    sojourn_s: float | None = None
-    result: Any = None
-    error: dict[str, Any] | None = None
-    priority: int = DEFAULT_PRIORITY
-    submitted_at: float | None = None
-    reason: str | None = None
-    model: str | None = None
-    p90_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AgentView:
-    """An agent as people and the CLI see it."""
-
-    agent_id: str
-    state: AgentState
-    kinds: tuple[str, ...]
-    slots: int
-    in_flight: int
-    last_seen_s: float | None = None
-    labels: tuple[str, ...] = ()
-    mean_s: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class AgentList:
-    """Answer to `<fleet>.agents`; `kinds` are all that were ever declared."""
-
-    agents: tuple[AgentView, ...]
-    kinds: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class OrchestratorStats:
-    """Answer to `<fleet>.stats`."""
-
-    orchestrator: str
-    in_flight: int
-    held: int
-    agents_online: int
-    counters: dict[str, int] = field(default_factory=dict)

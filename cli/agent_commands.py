@@ -14,7 +14,7 @@ from outrider.cli.parser import Commands, Parser, add_command, count, names, pos
 from outrider.cli.serving import OnReady, run_part
 
 if TYPE_CHECKING:
-    from outrider.broker.messages import AgentView
+    from outrider.broker.views import AgentView
     from outrider.client import Client
 
 TEXT = """Kinds that ship: chat, summarize, classify, extract (a language model: the API of OPENAI_API_KEY or

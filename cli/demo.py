@@ -16,7 +16,7 @@ from outrider.cli.parser import Commands, add_command, port
 
 if TYPE_CHECKING:
     from outrider.broker.config import NatsSettings
-    from outrider.broker.messages import TaskView
+    from outrider.broker.views import TaskView
     from outrider.cli.demo_report import Report
     from outrider.cli.fleet_processes import FleetProcesses
 
@@ -65,7 +65,7 @@ async def _demo(options: argparse.Namespace, here: Surroundings, stop: asyncio.E
 async def _finish(
     options: argparse.Namespace, url: str, views: list[TaskView], fleet: FleetProcesses, stop: asyncio.Event
 ) -> int:
-    from outrider.broker.messages import TaskState  # noqa: PLC0415
+    from outrider.broker.states import TaskState  # noqa: PLC0415
     from outrider.cli.up import until  # noqa: PLC0415
 
     if hasattr(options, "json"):

@@ -6,7 +6,9 @@ from collections import Counter
 from contextlib import aclosing
 from typing import TextIO
 
-from outrider.broker.messages import ChunkType, TaskState, TaskView
+from outrider.broker.messages import ChunkType
+from outrider.broker.states import TaskState
+from outrider.broker.views import TaskView
 from outrider.cli.output import as_text, seconds, table
 from outrider.client import Task
 

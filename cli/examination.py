@@ -14,8 +14,9 @@ from outrider.broker.codec import decode, encode
 from outrider.broker.connection import ApiError, Connection
 from outrider.broker.errors import NobodyAnswers, OutriderError, ServerNotFound
 from outrider.broker.follower import parse_time
-from outrider.broker.messages import AgentState, RouteAnswer, RouteRequest
+from outrider.broker.routing import RouteAnswer, RouteRequest
 from outrider.broker.server import find_server
+from outrider.broker.states import AgentState
 from outrider.broker.streams import NOT_FOUND, StreamLimits, drift, stream_definitions
 from outrider.broker.subjects import Subjects
 from outrider.cli.config import Surroundings

@@ -8,7 +8,8 @@ from contextlib import aclosing
 from typing import TextIO
 
 from outrider.broker.errors import TaskEnded, TimedOut
-from outrider.broker.messages import ChunkType, TaskView
+from outrider.broker.messages import ChunkType
+from outrider.broker.views import TaskView
 from outrider.cli.exit_codes import OK, exit_code
 from outrider.cli.output import as_json, as_text, data, document, note, task_object
 from outrider.client import Task

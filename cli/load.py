@@ -9,7 +9,8 @@ from typing import Any
 
 from outrider.broker.config import NatsSettings
 from outrider.broker.follower import Stored
-from outrider.broker.messages import TaskState, TaskView
+from outrider.broker.states import TaskState
+from outrider.broker.views import TaskView
 from outrider.cli.waiting import patiently
 from outrider.client import Client, NewTask, Task
 from outrider.client.reading import records_of

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from outrider.broker.errors import OutriderError
-from outrider.broker.messages import AgentView, TaskView
+from outrider.broker.views import AgentView, TaskView
 
 TASK_KEYS = (
     "task_id",

@@ -13,7 +13,7 @@ from outrider.cli.output import as_json, as_text, data, document, note, seconds,
 from outrider.cli.parser import Commands, Parser, add_command, count, positive
 
 if TYPE_CHECKING:
-    from outrider.broker.messages import TaskView
+    from outrider.broker.views import TaskView
     from outrider.client import Client
 
 COLUMNS = ("TASK", "KIND", "STATE", "AGENT", "TRIES", "PREDICTED", "SERVICE", "AGE")

@@ -15,7 +15,9 @@ from outrider.broker.errors import (
     TimedOut,
     UnknownKind,
 )
-from outrider.broker.messages import AgentView, ChunkType, TaskState, TaskView
+from outrider.broker.messages import ChunkType
+from outrider.broker.states import TaskState
+from outrider.broker.views import AgentView, TaskView
 from outrider.client.chunks import Piece
 from outrider.client.client import Client, PartlySubmitted
 from outrider.client.new_task import NewTask

@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 from outrider.broker.codec import encode, load
 from outrider.broker.connection import ApiError, Connection
 from outrider.broker.errors import AgentNotFound, NobodyAnswers, OutriderError, Refused, error_from_wire
-from outrider.broker.messages import AgentList, Done, Drain, OrchestratorStats, TaskRequest, TaskView
+from outrider.broker.messages import Done, Drain, TaskRequest
 from outrider.broker.schema import from_map
 from outrider.broker.streams import NOT_FOUND
 from outrider.broker.subjects import Subjects, check_name
+from outrider.broker.views import AgentList, OrchestratorStats, TaskView
 
 T = TypeVar("T")
 ANSWER_WITHIN_S = 5.0

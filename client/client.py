@@ -15,17 +15,11 @@ from outrider.broker.clock import Clock, SystemClock
 from outrider.broker.config import NatsSettings, environment, fleet_name, nats_settings
 from outrider.broker.connection import Connection
 from outrider.broker.errors import NobodyAnswers, OutriderError, TaskNotFound, TimedOut
-from outrider.broker.messages import (
-    DEFAULT_MAX_ATTEMPTS,
-    DEFAULT_PRIORITY,
-    AgentView,
-    Done,
-    OrchestratorStats,
-    TaskState,
-    TaskView,
-)
+from outrider.broker.messages import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, Done
 from outrider.broker.pipeline import Appender
+from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects, check_name
+from outrider.broker.views import AgentView, OrchestratorStats, TaskView
 from outrider.client.asking import Asker
 from outrider.client.chunks import ChunkReader, Piece
 from outrider.client.kinds import KindBook

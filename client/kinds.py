@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from outrider.broker.errors import NatsUnavailable, NobodyAnswers, OutriderError, TimedOut, UnknownKind
-from outrider.broker.messages import AgentList, AgentState, AgentView
+from outrider.broker.states import AgentState
+from outrider.broker.views import AgentList, AgentView
 from outrider.client.asking import Asker
 
 FRESH_S = 5.0

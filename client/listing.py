@@ -9,8 +9,9 @@ from collections.abc import Iterable
 
 from outrider.broker.connection import Connection
 from outrider.broker.follower import Stored
-from outrider.broker.messages import TaskState, TaskView
+from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects
+from outrider.broker.views import TaskView
 from outrider.client.reading import Reader, waiting_of
 
 DEFAULT_LIMIT = 50

@@ -14,8 +14,10 @@ from outrider.broker.codec import decode, load
 from outrider.broker.connection import Connection
 from outrider.broker.errors import DecodeError
 from outrider.broker.follower import Stored, StreamReader
-from outrider.broker.messages import TaskEnvelope, TaskState, TaskView
+from outrider.broker.messages import TaskEnvelope
+from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects, parse_task
+from outrider.broker.views import TaskView
 from outrider.ledger.entries import Entry, entry_from_map
 from outrider.ledger.fold import Record, Story
 from outrider.ledger.reader import LedgerReader, record_of

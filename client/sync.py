@@ -10,7 +10,8 @@ import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
-from outrider.broker.messages import AgentView, TaskState, TaskView
+from outrider.broker.states import TaskState
+from outrider.broker.views import AgentView, TaskView
 from outrider.client.chunks import Piece
 from outrider.client.client import Client
 from outrider.client.listing import DEFAULT_LIMIT

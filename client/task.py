@@ -8,7 +8,9 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from outrider.broker.errors import TaskCancelled, TaskDead, TaskEnded, TaskExpired, TimedOut
-from outrider.broker.messages import ChunkType, TaskState, TaskView
+from outrider.broker.messages import ChunkType
+from outrider.broker.states import TaskState
+from outrider.broker.views import TaskView
 from outrider.client.chunks import Piece
 from outrider.client.watching import Watch
 

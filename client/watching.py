@@ -16,8 +16,10 @@ from weakref import WeakValueDictionary
 from outrider.broker.connection import Connection
 from outrider.broker.errors import DecodeError, OutriderError
 from outrider.broker.follower import parse_time
-from outrider.broker.messages import TERMINAL, TaskEnvelope, TaskView
+from outrider.broker.messages import TaskEnvelope
+from outrider.broker.states import TERMINAL
 from outrider.broker.subjects import Subjects, parse_ledger
+from outrider.broker.views import TaskView
 from outrider.client.reading import Reader, decode_sparingly
 from outrider.ledger.fold import Story
 

@@ -12,8 +12,9 @@ from typing import Any
 from outrider.broker.codec import load
 from outrider.broker.errors import DecodeError
 from outrider.broker.facts import TaskFacts
-from outrider.broker.messages import VERSION, AttemptError, Candidate, RouteReason, TaskEnvelope
+from outrider.broker.messages import VERSION, AttemptError, TaskEnvelope
 from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.routing import Candidate, RouteReason
 from outrider.broker.schema import from_map
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from outrider.broker.messages import AttemptError, TaskEnvelope, TaskState, TaskView
+from outrider.broker.messages import AttemptError, TaskEnvelope
 from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.states import TaskState
 from outrider.broker.subjects import LedgerAddress, parse_ledger
+from outrider.broker.views import TaskView
 from outrider.ledger.entries import Assigned, Closed, Ended, Entry
 from outrider.ledger.rules import ATTEMPT_ENDS, TERMINAL_TYPES, Phase, refusal
 
@@ -100,7 +102,7 @@ class Story:
         if isinstance(entry, Closed):
             self._keep_envelope(seq, entry.envelope)
         if isinstance(entry, Succeeded):
-            self.outcomes.append(replace(entry, result=None))
+            self.outcomes.append(entry if entry.result is None else replace(entry, result=None))
         if entry.type in TERMINAL_TYPES:
             self.phase = Phase.CLOSED
         elif entry.type in ATTEMPT_ENDS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from outrider.broker.messages import AgentState
+from outrider.broker.states import AgentState
 
 MEAN_WEIGHT = 0.2
 

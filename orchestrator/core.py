@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from outrider.broker.messages import AgentState, AgentView, OrchestratorStats, TaskState
 from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.states import AgentState, TaskState
 from outrider.broker.subjects import LOWEST_PRIORITY, parse_ledger
+from outrider.broker.views import AgentView, OrchestratorStats
 from outrider.ledger.entries import Assigned, Closed, Ended, Entry
 from outrider.ledger.fold import Story
 from outrider.ledger.rules import Phase

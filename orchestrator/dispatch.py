@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from outrider.broker.messages import AgentState, Choice, RouteAgent, RouteReason, RouteRequest, RouteTask
+from outrider.broker.routing import Choice, RouteAgent, RouteReason, RouteRequest, RouteTask
+from outrider.broker.states import AgentState
 from outrider.ledger.entries import Assigned
 from outrider.orchestrator.agent_table import AgentRecord
 from outrider.orchestrator.attempts import make_ready, write

@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from outrider.broker.clock import Clock
-from outrider.broker.codec import decode, encode, load
+from outrider.broker.codec import decode, dump, encode, load
 from outrider.broker.connection import Connection
 from outrider.broker.errors import NobodyAnswers, OutcomeUnknown, OutriderError, TimedOut, error_from_wire
-from outrider.broker.messages import Assignment, CancelAttempt, Ping, RouteAnswer, RouteReason, TaskEnvelope
+from outrider.broker.messages import Assignment, CancelAttempt, Ping, TaskEnvelope
 from outrider.broker.pipeline import Appender, Pulled, Receipt, ack, give_back, guard
+from outrider.broker.routing import RouteAnswer, RouteReason
+from outrider.broker.schema import to_map
 from outrider.broker.subjects import Subjects
-from outrider.ledger.entries import Assigned, Closed, Entry
+from outrider.ledger.entries import Assigned, Entry
 from outrider.ledger.reader import LedgerReader, record_of
 from outrider.orchestrator import events, instructions
 from outrider.orchestrator.config import Thresholds
@@ -80,7 +82,7 @@ class Effects:
         await self._do[type(instruction)](instruction)
 
     async def _write(self, i: instructions.Write) -> None:
-        entry = self._complete(i.entry, i.expect)
+        body = self._complete(i.entry, i.expect)
         task_id = i.task_id
 
         def receipt(r: Receipt) -> None:
@@ -92,14 +94,16 @@ class Effects:
 
         subject = self._subjects.ledger_orchestrator(task_id, self._me)
         headers = guard(i.expect, self._subjects.story(task_id))
-        await self.appender.send(subject, encode(entry), receipt, headers)
+        await self.appender.send(subject, dump(body), receipt, headers)
 
-    def _complete(self, entry: Entry, expect: int) -> Entry:
+    def _complete(self, entry: Entry, expect: int) -> dict[str, Any]:
         """Add what memory does not keep: the task itself with its first entry, and the time as a label."""
-        at = self._clock.wall()
-        if expect == 0 and isinstance(entry, (Assigned, Closed)):
-            return replace(entry, at=at, envelope=self.envelopes.get(entry.task_id))
-        return replace(entry, at=at)
+        body = to_map(entry)
+        body["at"] = self._clock.wall()
+        envelope = self.envelopes.get(entry.task_id) if expect == 0 else None
+        if envelope is not None:
+            body["envelope"] = to_map(envelope)
+        return body
 
     async def _write_member(self, i: instructions.WriteMember) -> None:
         member = replace(i.member, at=self._clock.wall())

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from outrider.broker.facts import TaskFacts
-from outrider.broker.messages import AgentState, Choice, RouteReason, SpooledEpoch
+from outrider.broker.messages import SpooledEpoch
+from outrider.broker.routing import Choice, RouteReason
+from outrider.broker.states import AgentState
 from outrider.ledger.entries import Member
 from outrider.ledger.fold import Record, Story
 

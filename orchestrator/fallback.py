@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from outrider.broker.messages import Candidate, Choice, RouteAgent, RouteReason
+from outrider.broker.routing import Candidate, Choice, RouteAgent, RouteReason
 from outrider.orchestrator.retry import draw
 
 UNKNOWN_S = 1.0

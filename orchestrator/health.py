@@ -5,7 +5,7 @@ Pure functions over Memory. An orchestrator whose own link or loop stalled blame
 
 from __future__ import annotations
 
-from outrider.broker.messages import AgentState
+from outrider.broker.states import AgentState
 from outrider.ledger.entries import Member
 from outrider.orchestrator.agent_table import AgentRecord
 from outrider.orchestrator.attempts import end_attempt, take_charge

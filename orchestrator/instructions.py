@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from outrider.broker.messages import RouteRequest
+from outrider.broker.routing import RouteRequest
 from outrider.ledger.entries import Entry, Member
 
 

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from outrider.broker.facts import TaskFacts
-from outrider.broker.messages import RouteTask
+from outrider.broker.routing import RouteTask
 from outrider.ledger.entries import Entry
 from outrider.ledger.fold import Story
 from outrider.orchestrator.agent_table import AgentTable

@@ -27,9 +27,6 @@ from outrider.broker.errors import (
 )
 from outrider.broker.follower import Stored, StreamReader
 from outrider.broker.messages import (
-    TERMINAL,
-    AgentList,
-    AgentState,
     Heartbeat,
     Join,
     Joined,
@@ -39,13 +36,13 @@ from outrider.broker.messages import (
     Submitted,
     TaskEnvelope,
     TaskRequest,
-    TaskState,
-    TaskView,
     check_label,
 )
 from outrider.broker.pipeline import guard
 from outrider.broker.service import Endpoints
+from outrider.broker.states import TERMINAL, AgentState, TaskState
 from outrider.broker.subjects import Subjects, check_name, parse_agent
+from outrider.broker.views import AgentList, TaskView
 from outrider.ledger.entries import Closed
 from outrider.ledger.reader import LedgerReader, fold_stored
 from outrider.ledger.settling import outcome_epochs, settle

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from outrider.broker.errors import OutriderError
-from outrider.broker.messages import TaskState
+from outrider.broker.states import TaskState
 
 
 class TaskPhase(StrEnum):

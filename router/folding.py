@@ -11,7 +11,7 @@ from typing import Any
 from outrider.broker.codec import load
 from outrider.broker.errors import OutriderError
 from outrider.broker.facts import TaskFacts
-from outrider.broker.messages import RouteReason
+from outrider.broker.routing import RouteReason
 from outrider.broker.schema import from_map
 from outrider.broker.subjects import LedgerAddress, parse_ledger
 from outrider.router.statistics import Attempt, Statistics

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outrider.broker.facts import TaskFacts
-from outrider.broker.messages import RouteAgent
+from outrider.broker.routing import RouteAgent
 from outrider.router.features import agent_at_kind, pair_rows, task_values
 from outrider.router.flat_forest import FlatForest
 from outrider.router.statistics import (

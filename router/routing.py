@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from outrider.broker.errors import InvalidTask
-from outrider.broker.messages import RouteAnswer, RouteRequest, RouteTask
+from outrider.broker.routing import RouteAnswer, RouteRequest, RouteTask
 from outrider.broker.subjects import check_name
 from outrider.router.config import RouterSettings
 from outrider.router.predictor import Predictor

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from outrider.broker.facts import TaskFacts
-from outrider.broker.messages import Choice, RouteAgent, RouteAnswer, RouteReason, RouteRequest, RouteTask
+from outrider.broker.routing import Choice, RouteAgent, RouteAnswer, RouteReason, RouteRequest, RouteTask
 from outrider.router.dataset import Row, RowBuilder
 from outrider.router.folding import Began, Finished
 from outrider.router.known_kinds import KNOWN_KINDS, Typical

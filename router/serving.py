@@ -15,7 +15,7 @@ from outrider.broker.codec import decode
 from outrider.broker.config import NatsSettings
 from outrider.broker.connection import Connection
 from outrider.broker.follower import Follower, Stored
-from outrider.broker.messages import RouteAnswer, RouteRequest
+from outrider.broker.routing import RouteAnswer, RouteRequest
 from outrider.broker.service import Endpoints
 from outrider.broker.subjects import Subjects
 from outrider.router.artifact import ModelStore

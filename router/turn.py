@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outrider.broker.facts import TaskFacts
-from outrider.broker.messages import Candidate, Choice, RouteReason, RouteRequest, RouteTask
+from outrider.broker.routing import Candidate, Choice, RouteReason, RouteRequest, RouteTask
 from outrider.router.config import RouterSettings
 from outrider.router.decision import TIE_BREAK, Slots, Taken, choose_jointly, draw, draws, hash_of
 from outrider.router.predictor import Grid, KindView, Predictor, fleet_view, kind_view, quick_p50, waiting

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from outrider.broker.facts import TaskFacts
-from outrider.broker.messages import RouteAgent, RouteAnswer, RouteRequest, RouteTask
+from outrider.broker.routing import RouteAgent, RouteAnswer, RouteRequest, RouteTask
 
 Service = Callable[[RouteTask, RouteAgent], float]
 """Seconds that the task takes on the agent with this many attempts running beside (`in_flight`)."""

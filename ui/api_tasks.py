@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from outrider.broker.errors import TaskNotFound
-from outrider.broker.messages import TaskState
+from outrider.broker.states import TaskState
 from outrider.broker.subjects import check_name, parse_ledger
 from outrider.client import Task
 from outrider.client.reading import records_of

@@ -15,8 +15,9 @@ from outrider.broker.codec import decode, dump
 from outrider.broker.connection import Connection
 from outrider.broker.errors import DecodeError, OutriderError
 from outrider.broker.follower import Follower, Stored
-from outrider.broker.messages import AgentList, Heartbeat
+from outrider.broker.messages import Heartbeat
 from outrider.broker.subjects import Subjects, parse_ledger, parse_task
+from outrider.broker.views import AgentList
 from outrider.client.reading import Reader, records_of
 from outrider.ledger.entries import decode_entry, decode_member
 from outrider.ledger.fold import Record

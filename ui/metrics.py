@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from outrider.broker.messages import AgentState
+from outrider.broker.states import AgentState
 from outrider.ui.hub import Hub
 from outrider.ui.projection import Projection
 from outrider.ui.tally import Histogram, Tally

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from outrider.broker.messages import AgentList, Heartbeat
+from outrider.broker.messages import Heartbeat
 from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.subjects import parse_ledger
+from outrider.broker.views import AgentList
 from outrider.ledger.entries import Assigned, Member
 from outrider.ledger.fold import Record, Story
 from outrider.ledger.rules import ATTEMPT_ENDS, Phase

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from outrider.broker.messages import AgentList, AgentState, AgentView, Heartbeat
+from outrider.broker.messages import Heartbeat
+from outrider.broker.states import AgentState
+from outrider.broker.views import AgentList, AgentView
 from outrider.ledger.entries import Member
 from outrider.ui.rows import Row
 

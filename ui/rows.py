@@ -9,10 +9,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from outrider.broker.messages import TaskEnvelope, TaskState, TaskView
+from outrider.broker.messages import TaskEnvelope
 from outrider.broker.outcomes import Succeeded
 from outrider.broker.schema import to_map
+from outrider.broker.states import TaskState
 from outrider.broker.subjects import parse_ledger
+from outrider.broker.views import TaskView
 from outrider.ledger.entries import Assigned, Closed, Entry
 from outrider.ledger.fold import Record, Story
 

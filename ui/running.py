@@ -9,7 +9,7 @@ import asyncio
 
 from outrider.broker.clock import Clock
 from outrider.broker.errors import OutriderError
-from outrider.broker.messages import TaskState
+from outrider.broker.states import TaskState
 from outrider.client import Client
 from outrider.ui.hub import Hub
 from outrider.ui.watches import Watches

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from outrider.broker.errors import InvalidTask
-from outrider.broker.messages import TaskState
+from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects, check_name
 from outrider.client.reading import Reader, waiting_of
 from outrider.ui.projection import Projection

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from outrider.broker.facts import TaskFacts
-from outrider.broker.messages import AgentState, AttemptError, Choice, ErrorClass, RouteReason, TaskEnvelope
+from outrider.broker.messages import AttemptError, TaskEnvelope
 from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.routing import Choice, RouteReason
+from outrider.broker.states import AgentState, ErrorClass
 from outrider.broker.subjects import LedgerAddress, Subjects
 from outrider.ledger.entries import Assigned, Closed, Entry
 from outrider.ledger.fold import Record, Story

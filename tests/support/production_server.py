@@ -14,6 +14,9 @@ from outrider.broker.server import PrivateServer, find_server
 NATS_CONF = Path(__file__).resolve().parents[2] / "nats.conf"
 USERS = ("orchestrator", "router", "ui", "agents", "agent-1", "client", "ops", "sys")
 
+ADMIN = "admin"
+"""The user that stands in the file as a comment."""
+
 
 def password_variable(user: str) -> str:
     """The variable in which nats.conf looks for the password of a user."""
@@ -21,7 +24,7 @@ def password_variable(user: str) -> str:
 
 
 def new_passwords() -> dict[str, str]:
-    return {password_variable(user): "p" + secrets.token_hex(12) for user in USERS}
+    return {password_variable(user): "p" + secrets.token_hex(12) for user in (*USERS, ADMIN)}
 
 
 class ProductionServer(PrivateServer):

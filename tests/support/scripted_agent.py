@@ -8,11 +8,9 @@ from typing import Any
 from outrider.broker.codec import decode, encode
 from outrider.broker.connection import Connection
 from outrider.broker.messages import (
-    AgentState,
     AssignAnswer,
     Assignment,
     AttemptError,
-    ErrorClass,
     Heartbeat,
     Join,
     Joined,
@@ -20,6 +18,7 @@ from outrider.broker.messages import (
 )
 from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.pipeline import Appender, guard
+from outrider.broker.states import AgentState, ErrorClass
 from outrider.broker.subjects import Subjects
 
 

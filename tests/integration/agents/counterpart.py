@@ -22,7 +22,6 @@ from outrider.broker.messages import (
     Heartbeat,
     Join,
     Joined,
-    RouteReason,
     Settle,
     Settled,
     TaskEnvelope,
@@ -30,6 +29,7 @@ from outrider.broker.messages import (
 )
 from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.pipeline import Appender, guard
+from outrider.broker.routing import RouteReason
 from outrider.broker.streams import ensure_streams
 from outrider.broker.subjects import Subjects
 from outrider.ledger.entries import Assigned, Closed, decode_entry

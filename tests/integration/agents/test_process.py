@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from outrider.broker.errors import NobodyAnswers
-from outrider.broker.messages import Assignment, ErrorClass, Heartbeat, Ping, Settled, SpooledEpoch, Verdict
+from outrider.broker.messages import Assignment, Heartbeat, Ping, Settled, SpooledEpoch, Verdict
 from outrider.broker.server import PrivateServer
+from outrider.broker.states import ErrorClass
 from outrider.broker.subjects import Subjects
 from tests.integration.agents import child_agent
 from tests.integration.agents.counterpart import Counterpart

@@ -7,20 +7,15 @@ from typing import Any
 from outrider.broker.codec import decode, encode
 from outrider.broker.connection import Connection
 from outrider.broker.follower import StreamReader
-from outrider.broker.messages import (
-    AgentList,
-    AgentState,
-    AgentView,
-    Chunk,
-    ChunkType,
-    RouteReason,
-    TaskEnvelope,
-)
+from outrider.broker.messages import Chunk, ChunkType, TaskEnvelope
 from outrider.broker.outcomes import Succeeded
 from outrider.broker.pipeline import Appender, Pulled, Puller, ack
+from outrider.broker.routing import RouteReason
 from outrider.broker.service import Endpoints
+from outrider.broker.states import AgentState
 from outrider.broker.streams import ensure_streams, ensure_task_consumer
 from outrider.broker.subjects import Subjects
+from outrider.broker.views import AgentList, AgentView
 from outrider.ledger.entries import Assigned, Closed, Ended, Entry
 
 

@@ -13,7 +13,8 @@ from outrider.broker.codec import decode, encode, load
 from outrider.broker.config import NatsSettings
 from outrider.broker.connection import Connection
 from outrider.broker.errors import error_from_wire
-from outrider.broker.messages import Submitted, TaskEnvelope, TaskState
+from outrider.broker.messages import Submitted, TaskEnvelope
+from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects
 from outrider.ledger.fold import Story
 from outrider.ledger.reader import LedgerReader

@@ -10,8 +10,9 @@ import pytest
 
 from outrider.broker.codec import dump, encode
 from outrider.broker.errors import Refused, TaskNotFound, UnknownKind, WrongSequence
-from outrider.broker.messages import AgentState, Settle, TaskEnvelope, TaskRequest, TaskState
+from outrider.broker.messages import Settle, TaskEnvelope, TaskRequest
 from outrider.broker.pipeline import Appender, guard
+from outrider.broker.states import AgentState, TaskState
 from outrider.ledger.entries import Assigned, Ended
 from tests.integration.orchestrator.conftest import QUICK, Fleet
 from tests.support.waiting import eventually

@@ -19,7 +19,7 @@ CORE: dict[str, tuple[str, str]] = {
     "outrider.control.c1": ("orchestrator ui", "ops"),
     "outrider.member.agent-1": ("orchestrator", "ops"),
     "outrider.orchestrator.o-1.pulse": ("orchestrator", "orchestrator ui ops"),
-    "outrider.route": ("orchestrator", "router ops"),
+    "outrider.route": ("orchestrator ops", "router ops"),
     # an agent that has a user of its own
     "outrider.agent.agent-1.join": ("agents agent-1", "orchestrator ops agent-1"),
     "outrider.agent.agent-1.settle": ("agents agent-1", "orchestrator ops agent-1"),
@@ -111,7 +111,7 @@ def _of_stream(stream: str) -> dict[str, str]:
         f"STREAM.DELETE.{stream}": "",
         f"STREAM.PURGE.{stream}": "",
         f"STREAM.MSG.DELETE.{stream}": "orchestrator" if is_queue else "",
-        f"STREAM.SNAPSHOT.{stream}": "",
+        f"STREAM.SNAPSHOT.{stream}": "ops",
         f"STREAM.RESTORE.{stream}": "",
         f"STREAM.INFO.{stream}": INFORMED[stream],
         f"STREAM.MSG.GET.{stream}": "ops",
@@ -133,6 +133,7 @@ def jetstream_requests() -> dict[str, str]:
     return table | {
         "$JS.ACK.OUTRIDER_TASKS.chat-5.1.1.1.1.0": "orchestrator",
         "$JS.ACK.OUTRIDER_LEDGER.c1.1.1.1.1.0": "ops",
+        "$JS.SNAPSHOT.ACK.OUTRIDER_LEDGER.x": "ops",
         "$JS.API.INFO": "ops",
         "$JS.API.STREAM.LIST": "ops",
         "$JS.API.STREAM.CREATE.MINE": "",

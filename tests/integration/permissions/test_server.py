@@ -45,7 +45,7 @@ def test_the_server_accepts_the_file(tmp_path: Path) -> None:
 
 def test_every_setting_that_lacks_is_named(tmp_path: Path) -> None:
     environment = complete_environment(tmp_path)
-    for name in environment:
+    for name in environment.keys() - {"OUTRIDER_ADMIN_PASSWORD"}:
         done = check_config({other: value for other, value in environment.items() if other != name})
         assert done.returncode != 0
         assert name in done.stderr

@@ -14,7 +14,7 @@ from outrider.agents import Agent, Task
 from outrider.agents.build import build_agent
 from outrider.broker.codec import dump, load
 from outrider.broker.errors import NotPermitted, OutriderError, TimedOut
-from outrider.broker.messages import TaskState
+from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects
 from outrider.client import Client
 from outrider.orchestrator.shell import serve as serve_orchestrator

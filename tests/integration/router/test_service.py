@@ -18,9 +18,9 @@ from outrider.broker.config import BadSettings, NatsSettings
 from outrider.broker.connection import Connection
 from outrider.broker.errors import error_from_wire
 from outrider.broker.facts import TaskFacts
-from outrider.broker.messages import RouteAgent, RouteAnswer, RouteReason, RouteRequest, RouteTask
 from outrider.broker.outcomes import Succeeded
 from outrider.broker.pipeline import Appender
+from outrider.broker.routing import RouteAgent, RouteAnswer, RouteReason, RouteRequest, RouteTask
 from outrider.broker.server import PrivateServer
 from outrider.broker.streams import ensure_streams
 from outrider.broker.subjects import Subjects

@@ -10,8 +10,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from outrider.broker.codec import encode
-from outrider.broker.messages import AgentState, Heartbeat
+from outrider.broker.messages import Heartbeat
 from outrider.broker.server import PrivateServer
+from outrider.broker.states import AgentState
 from outrider.ledger.entries import Member
 from tests.integration.client.counterpart import Counterpart
 from tests.integration.ui.running import RunningBridge, Viewer

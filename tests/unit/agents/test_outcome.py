@@ -12,8 +12,8 @@ from outrider.agents.outcome import classify, encode_outcome, fault_in, redact
 from outrider.agents.provider_errors import retry_after_s
 from outrider.broker.codec import decode, load
 from outrider.broker.errors import DecodeError, InvalidTask, PayloadTooLarge
-from outrider.broker.messages import ErrorClass
 from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.states import ErrorClass
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean
 
 from outrider.broker.facts import TaskFacts
-from outrider.broker.messages import RouteAgent, RouteAnswer, RouteRequest, RouteTask
+from outrider.broker.routing import RouteAgent, RouteAnswer, RouteRequest, RouteTask
 from outrider.router.artifact import ModelStore
 from outrider.router.config import RouterSettings
 from outrider.router.predictor import Predictor

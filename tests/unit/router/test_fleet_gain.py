@@ -2,7 +2,7 @@
 
 import pytest
 
-from outrider.broker.messages import RouteReason
+from outrider.broker.routing import RouteReason
 from tests.unit.router.fleets import RoutedFleet, shuffled_pace
 
 

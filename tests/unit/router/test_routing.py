@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from outrider.broker.errors import OutriderError
 from outrider.broker.facts import TaskFacts
-from outrider.broker.messages import RouteAgent, RouteAnswer, RouteReason, RouteRequest, RouteTask
+from outrider.broker.routing import RouteAgent, RouteAnswer, RouteReason, RouteRequest, RouteTask
 from outrider.router.config import RouterSettings
 from outrider.router.routing import route
 from outrider.router.statistics import Attempt, Statistics

@@ -7,8 +7,10 @@ import pytest
 
 from outrider.broker.codec import encode
 from outrider.broker.facts import TaskFacts
-from outrider.broker.messages import AttemptError, ErrorClass, RouteReason
+from outrider.broker.messages import AttemptError
 from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.routing import RouteReason
+from outrider.broker.states import ErrorClass
 from outrider.broker.subjects import Subjects
 from outrider.ledger.entries import Assigned, Ended
 from outrider.router import statistics as module

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from outrider.broker.messages import AttemptError, Candidate, ErrorClass, RouteReason, TaskEnvelope
+from outrider.broker.messages import AttemptError, TaskEnvelope
 from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.routing import Candidate, RouteReason
+from outrider.broker.states import ErrorClass
 from outrider.ledger.entries import Assigned, Closed, Ended, Entry, Member
 from outrider.ledger.fold import Record
 

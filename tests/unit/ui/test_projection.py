@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from outrider.broker.messages import AgentList, AgentState, AgentView, Heartbeat
+from outrider.broker.messages import Heartbeat
 from outrider.broker.outcomes import Succeeded
+from outrider.broker.states import AgentState
+from outrider.broker.views import AgentList, AgentView
 from outrider.ledger.entries import Member
 from outrider.ledger.fold import Record
 from outrider.ui.projection import Projection, Queue

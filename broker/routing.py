@@ -1,0 +1,94 @@
+"""What orchestrator and router say to each other: a batch of tasks and candidates, and the choices.
+
+Pure: shapes only. Durations end in `_s`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from outrider.broker.facts import TaskFacts
+from outrider.broker.messages import VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTask:
+    """One task that wants an agent. `among` holds indexes into the request's agents, None means all."""
+
+    task_id: str
+    kind: str
+    priority: int
+    attempt: int
+    facts: TaskFacts
+    among: tuple[int, ...] | None = None
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteAgent:
+    """One candidate and its load now. `mean_s` holds the orchestrator's moving averages by kind."""
+
+    agent_id: str
+    slots: int
+    in_flight: int
+    mean_s: dict[str, float] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+
+    @property
+    def free(self) -> int:
+        return self.slots - self.in_flight
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRequest:
+    """A batch of tasks and candidates; request to `<fleet>.route`."""
+
+    tasks: tuple[RouteTask, ...]
+    agents: tuple[RouteAgent, ...]
+    v: int = VERSION
+
+
+class RouteReason(StrEnum):
+    """Why this agent. The last three are given by the orchestrator's built-in rule."""
+
+    MODEL = "model"
+    EXPLORE = "explore"
+    COLD = "cold"
+    ONLY_CANDIDATE = "only_candidate"
+    FALLBACK_NO_ROUTER = "fallback_no_router"
+    FALLBACK_TIMEOUT = "fallback_timeout"
+    FALLBACK_BAD_ANSWER = "fallback_bad_answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What is expected of one candidate: `finish_s` = `waiting_s` + `p50_s`."""
+
+    agent_id: str
+    waiting_s: float
+    p50_s: float
+    p90_s: float
+    finish_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The router's answer for one task; `candidates` are the best few, the chosen one among them."""
+
+    task_id: str
+    agent_id: str
+    p50_s: float
+    p90_s: float
+    finish_s: float
+    reason: RouteReason
+    candidates: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RouteAnswer:
+    """Choices for a batch, and which model made them. A task without a choice is left unrouted."""
+
+    choices: tuple[Choice, ...]
+    model: str
+    v: int = VERSION

@@ -1,0 +1,67 @@
+"""Tasks, agents and an orchestrator as people and the CLI see them (design section 8).
+
+Pure: shapes only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from outrider.broker.messages import DEFAULT_PRIORITY
+from outrider.broker.states import AgentState, TaskState
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """A task as people and the CLI see it (design section 8)."""
+
+    task_id: str
+    kind: str
+    state: TaskState
+    agent: str | None = None
+    attempts: int = 0
+    predicted_s: float | None = None
+    waiting_s: float | None = None
+    service_s: float | None = None
+    sojourn_s: float | None = None
+    result: Any = None
+    error: dict[str, Any] | None = None
+    priority: int = DEFAULT_PRIORITY
+    submitted_at: float | None = None
+    reason: str | None = None
+    model: str | None = None
+    p90_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """An agent as people and the CLI see it."""
+
+    agent_id: str
+    state: AgentState
+    kinds: tuple[str, ...]
+    slots: int
+    in_flight: int
+    last_seen_s: float | None = None
+    labels: tuple[str, ...] = ()
+    mean_s: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentList:
+    """Answer to `<fleet>.agents`; `kinds` are all that were ever declared."""
+
+    agents: tuple[AgentView, ...]
+    kinds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OrchestratorStats:
+    """Answer to `<fleet>.stats`."""
+
+    orchestrator: str
+    in_flight: int
+    held: int
+    agents_online: int
+    counters: dict[str, int] = field(default_factory=dict)
