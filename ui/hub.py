@@ -87,8 +87,8 @@ class Hub:
     def message(self, topic: str, position: int | None) -> tuple[str | None, int]:
         """What brings a viewer of `topic` from its position (None: it has nothing) to the present frame."""
         rows = self._topics[topic]
-        if position is not None and position >= rows.frame:
-            return None, max(position, rows.frame)
+        if position is not None and rows.frame <= position <= self.frame:
+            return None, position
         key = (topic, position)
         if key not in self._encoded:
             self._encoded[key] = self._encode(topic, rows, position)

@@ -72,6 +72,17 @@ def test_one_text_is_made_for_all_viewers_at_the_same_place() -> None:
     assert '"a1"' not in delta
 
 
+def test_a_place_that_this_hub_never_reached_gets_a_snapshot() -> None:
+    projection = Projection()
+    hub = Hub(projection, "e")
+    projection.member(1, joined("a1"), START)
+    hub.tick()
+    text, position = hub.message(AGENTS, 1_000)
+    assert text is not None
+    assert '"op":"snapshot"' in text
+    assert position == hub.frame
+
+
 def test_nobody_is_woken_when_nothing_changed() -> None:
     hub = Hub(Projection(), "e")
     hub.tick()

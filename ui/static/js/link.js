@@ -90,6 +90,10 @@ function hear(message) {
 }
 
 function greet(message) {
+  if (message.epoch !== epoch) {
+    // Another run of the bridge: what is shown stays, but places in it mean nothing any more.
+    for (const topic of topics.values()) topic.store.losePlace();
+  }
   epoch = message.epoch;
   isNatsUp = message.nats === "up";
   pauseMs = FIRST_PAUSE_MS;
@@ -100,7 +104,7 @@ function greet(message) {
 function take(message) {
   const topic = topics.get(message.topic);
   if (!topic || topic.store.take(message)) return;
-  topic.store.seq = null;
+  topic.store.losePlace();
   say(order(message.topic, topic));
 }
 

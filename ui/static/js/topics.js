@@ -13,6 +13,11 @@ export class Rows {
     return this.seq == null ? undefined : { epoch, seq: this.seq };
   }
 
+  /** Ask for everything next time. */
+  losePlace() {
+    this.seq = null;
+  }
+
   /** Take a message; false when it does not follow what is here. */
   take(message) {
     if (message.op === "snapshot") {
@@ -36,11 +41,15 @@ export class TaskTopic {
     this.task = signal(undefined);
     this.events = signal([]);
     this.attempts = signal([]);
-    this.listeners = new Map();
+    this.hasPlace = false;
+  }
+
+  losePlace() {
+    this.hasPlace = false;
   }
 
   since(epoch) {
-    if (this.task.peek() === undefined) return undefined;
+    if (!this.hasPlace) return undefined;
     const chars = {};
     for (const a of this.attempts.peek()) chars[a.attempt] = a.text.length;
     return { epoch, events: this.events.peek().length, chars };
@@ -51,6 +60,7 @@ export class TaskTopic {
       this.events.value = [];
       this.attempts.value = [];
     }
+    this.hasPlace = true;
     if (message.task !== undefined) this.task.value = message.task;
     if (message.events?.length) this.events.value = [...this.events.peek(), ...message.events];
     if (message.attempts?.length) this.attempts.value = grown(this.attempts.peek(), message.attempts);

@@ -47,6 +47,17 @@ test("rows follow each other and notice a gap", () => {
   assert.deepEqual(topic.since("e"), { epoch: "e", seq: 6 });
 });
 
+test("after another run of the bridge everything is asked for, and what is shown stays", () => {
+  for (const [topic, message] of [[new Rows(), { op: "snapshot", seq: 5, rows: { a: 1 } }],
+    [new TaskTopic(), { op: "snapshot", task: { task_id: "t" }, events: [], attempts: [] }]]) {
+    topic.take(message);
+    assert.ok(topic.since("e"));
+    topic.losePlace();
+    assert.equal(topic.since("e2"), undefined);
+    assert.ok(topic.rows ? topic.rows.value.has("a") : topic.task.value);
+  }
+});
+
 test("streamed text is appended and counted in code points", () => {
   const topic = new TaskTopic();
   topic.take({ op: "snapshot", task: { task_id: "t" }, events: [{ seq: 1 }], attempts: [{ attempt: 1, agent: "a", text: "h😀" }] });
