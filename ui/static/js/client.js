@@ -62,7 +62,7 @@ let agentTopic;
 
 function Portal() {
   const agents = [...agentTopic.rows.value.values()];
-  return html`<${Shell} title="Tasks"><div class=${`portal ${state.value === "reconnecting" ? "is-stale" : ""}`}>
+  return html`<${Shell} title="Tasks"><div class=${`portal ${state.value === "reconnecting" || state.value === "nats_down" ? "is-stale" : ""}`}>
     <div class="portal-side">
       <${TaskForm} agents=${agents} isLoaded=${agentTopic.isLoaded.value} onSubmitted=${open} />
       <${History} openId=${openId.value} onOpen=${open} />

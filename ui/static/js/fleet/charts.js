@@ -22,16 +22,16 @@ const faded = (rgb, share) => rgb.replace(/^rgb\((.*)\)$/, `rgb($1 / ${share})`)
 const hoursMinutes = (at) =>
   new Date(at * 1000).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
 
-function options(width, series, show) {
+function options(width, series, show, least) {
   const ink = colour("--ink-faint");
   const grid = { stroke: colour("--line"), width: 1 };
   const font = "12px system-ui, sans-serif";
   return {
-    width, height: HEIGHT, legend: { show: false }, padding: [8, 8, 0, 0],
+    width, height: HEIGHT, legend: { show: false }, padding: [8, 18, 0, 0],
     cursor: { y: false, points: { size: 7 } },
     scales: {
       x: { time: true, range: () => [serverNow() - SPAN_S, serverNow()] },
-      y: { range: (_, low, high) => [0, Math.max(high || 0, 0.001) * 1.15] },
+      y: { range: (_, low, high) => [0, Math.max(high || 0, least) * 1.15] },
     },
     axes: [
       { stroke: ink, grid: { show: false }, ticks: { show: false }, font, size: 26, space: 48,
@@ -45,7 +45,7 @@ function options(width, series, show) {
   };
 }
 
-export function Chart({ title, series, data, show, testid }) {
+export function Chart({ title, series, data, show, least, testid }) {
   const box = useRef(null);
   const plot = useRef(null);
   const latest = useRef(data);
@@ -54,7 +54,7 @@ export function Chart({ title, series, data, show, testid }) {
   useEffect(() => {
     const draw = () => {
       plot.current?.destroy();
-      plot.current = new uPlot(options(box.current.clientWidth || 300, series, show), latest.current, box.current);
+      plot.current = new uPlot(options(box.current.clientWidth || 300, series, show, least), latest.current, box.current);
     };
     const resized = new ResizeObserver(() => plot.current?.setSize({ width: box.current.clientWidth, height: HEIGHT }));
     const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -90,8 +90,8 @@ const THROUGHPUT = [{ name: "finished", tone: "--accent", isFilled: true }];
 const LATENCY = [{ name: "p50", tone: "--accent" }, { name: "p95", tone: "--warn", dash: [5, 3] }];
 
 export const Throughput = ({ rows }) =>
-  html`<${Chart} title="Throughput" series=${THROUGHPUT} data=${columns(rows, ["finished"])} show=${perSecond} testid="chart-throughput" />`;
+  html`<${Chart} title="Throughput" series=${THROUGHPUT} data=${columns(rows, ["finished"])} show=${perSecond} least=${1} testid="chart-throughput" />`;
 export const Latency = ({ rows }) =>
-  html`<${Chart} title="Latency" series=${LATENCY} data=${columns(rows, ["p50_s", "p95_s"])} show=${seconds} testid="chart-latency" />`;
+  html`<${Chart} title="Latency" series=${LATENCY} data=${columns(rows, ["p50_s", "p95_s"])} show=${seconds} least=${0.1} testid="chart-latency" />`;
 
 const perSecond = (value) => `${rate(value)} /s`;

@@ -20,7 +20,7 @@ export function Tiles({ stats }) {
     <${Tile} name="Finished" value=${stats ? html`${rate(s.finished_per_s)}<small> /s</small>` : "–"} note="mean of ten seconds" testid="tile-finished" />
     <${Tile} name="Waiting" value=${count(s.waiting)} note="in the queue, all kinds" testid="tile-waiting" />
     <${Tile} name="In flight" value=${html`${count(s.in_flight)}<small> of ${count(s.slots)}</small>`} note="slots in use" testid="tile-in-flight" />
-    <${Tile} name="Latency" value=${seconds(s.p50_s)} note=${`p95 ${seconds(s.p95_s)}, submit to end`} testid="tile-latency" />
+    <${Tile} name="Latency" value=${seconds(s.p50_s)} note=${s.p95_s == null ? "no task ended in the last minute" : `p95 ${seconds(s.p95_s)}, submit to end`} testid="tile-latency" />
     <${Tile} name="Prediction" value=${ratio} note=${ratioNote} testid="tile-prediction" />
     <${Tile} name="Agents" value=${html`${count(s.agents_online)}<small> of ${count(s.agents)}</small>`} note="online" testid="tile-agents" />
   </dl>`;
