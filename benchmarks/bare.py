@@ -12,12 +12,14 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
 import nats
 from nats.aio.client import Client
 
+ROOT = Path(__file__).resolve().parent.parent
 WINDOW = 256
 BATCH = 256
 AGENTS = 2
@@ -84,7 +86,10 @@ async def pull(client: Client, stream: str, callback: Callable[[Any], Awaitable[
 async def make_streams(url: str) -> None:
     client = await nats.connect(url)
     stream = client.jetstream()
-    for name, subject, retention in (("TASKS", "bare.task.>", "workqueue"), ("RESULTS", "bare.result.>", "limits")):
+    for name, subject, retention in (
+        ("TASKS", "bare.task.>", "workqueue"),
+        ("RESULTS", "bare.result.>", "limits"),
+    ):
         await stream.add_stream(name=name, subjects=[subject], retention=retention, storage="file")
         config = {"durable_name": "bare", "ack_policy": "explicit", "max_ack_pending": 50_000}
         body = json.dumps({"stream_name": name, "config": config}).encode()
@@ -183,7 +188,7 @@ async def measure_bare(url: str, tasks: int, low_tasks: int, low_rate: float) ->
     try:
         for role in ("agents", "orchestrator"):
             command = [sys.executable, "-m", "benchmarks.bare", role, url]
-            child = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+            child = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, cwd=ROOT)
             children.append(child)
             if child.stdout is None or (await child.stdout.readline()).strip() != b"ready":
                 raise RuntimeError(f"the bare {role} did not start")

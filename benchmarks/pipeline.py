@@ -16,6 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+if not __package__:  # run as a file: its neighbours are found from the repository's root
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 from benchmarks.bare import measure_bare
 from benchmarks.processes import Parts, cpu_s, resident_mb
 from outrider.broker.config import NatsSettings
@@ -132,7 +135,9 @@ def summary(runs: list[dict[str, Any]], options: argparse.Namespace) -> dict[str
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, epilog="example: python -m benchmarks.pipeline --json")
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="example: python -m benchmarks.pipeline --json"
+    )
     parser.add_argument("--tasks", type=int, default=10_000, help="tasks of the full-load phase")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--low-tasks", type=int, default=500)

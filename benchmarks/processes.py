@@ -19,7 +19,12 @@ class Parts:
 
     def __init__(self, url: str, fleet: str = "outrider") -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="outrider-bench-")
-        self._env = {**os.environ, "NATS_URL": url, "OUTRIDER_FLEET": fleet, "OUTRIDER_STATE": self._folder.name}
+        self._env = {
+            **os.environ,
+            "NATS_URL": url,
+            "OUTRIDER_FLEET": fleet,
+            "OUTRIDER_STATE": self._folder.name,
+        }
         self._children: dict[str, asyncio.subprocess.Process] = {}
 
     async def start(self, name: str, *arguments: str) -> None:
