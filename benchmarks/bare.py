@@ -1,7 +1,7 @@
 """The reference: the shortest durable path of a task over JetStream, with no feature at all.
 
-client -> TASKS (work queue) -> orchestrator -> agent -> RESULTS -> orchestrator, acks, done: nothing is validated,
-routed, retried or told to the client. Knows nothing of Outrider; three processes, as few messages as possible.
+client -> TASKS (work queue) -> orchestrator -> agent -> RESULTS -> orchestrator -> acks, done. Nothing is
+validated, routed or retried. Knows nothing of Outrider; three processes, as few messages as possible.
 """
 
 from __future__ import annotations
