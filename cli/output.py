@@ -64,12 +64,8 @@ def _finite(value: Any) -> Any:
 
 
 def as_text(result: Any) -> str:
-    """A result for people: text as it is, a map with only a text as that text, else JSON."""
-    if isinstance(result, str):
-        return result
-    if isinstance(result, dict) and len(result) == 1 and isinstance(next(iter(result.values())), str):
-        return str(next(iter(result.values())))
-    return as_json(result, indent=2)
+    """A result for people: text as it is, everything else as JSON."""
+    return result if isinstance(result, str) else as_json(result, indent=2)
 
 
 def data(text: str, *, end: str = "\n") -> None:
