@@ -14,8 +14,8 @@ from outrider.broker.server import PrivateServer, find_server
 NATS_CONF = Path(__file__).resolve().parents[2] / "nats.conf"
 USERS = ("orchestrator", "router", "ui", "agents", "agent-1", "client", "ops", "sys")
 
-ADMIN = "admin"
-"""The user that stands in the file as a comment."""
+OTHERS = ("admin", "submitter")
+"""Users that stand in comments or documents."""
 
 
 def password_variable(user: str) -> str:
@@ -24,7 +24,7 @@ def password_variable(user: str) -> str:
 
 
 def new_passwords() -> dict[str, str]:
-    return {password_variable(user): "p" + secrets.token_hex(12) for user in (*USERS, ADMIN)}
+    return {password_variable(user): "p" + secrets.token_hex(12) for user in (*USERS, *OTHERS)}
 
 
 class ProductionServer(PrivateServer):

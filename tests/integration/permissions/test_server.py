@@ -13,9 +13,22 @@ from typing import Any
 import pytest
 
 from outrider.broker.connection import Connection
-from outrider.broker.errors import PayloadTooLarge, WrongCredentials
+from outrider.broker.errors import (
+    NobodyAnswers,
+    NotPermitted,
+    OutriderError,
+    PayloadTooLarge,
+    WrongCredentials,
+)
 from outrider.broker.server import LOWEST_VERSION, find_server
-from tests.support.production_server import NATS_CONF, USERS, ProductionServer, new_passwords
+from tests.support.production_server import (
+    NATS_CONF,
+    OTHERS,
+    USERS,
+    ProductionServer,
+    new_passwords,
+    password_variable,
+)
 
 
 def check_config(environment: dict[str, str], config: Path = NATS_CONF) -> subprocess.CompletedProcess[str]:
@@ -45,7 +58,7 @@ def test_the_server_accepts_the_file(tmp_path: Path) -> None:
 
 def test_every_setting_that_lacks_is_named(tmp_path: Path) -> None:
     environment = complete_environment(tmp_path)
-    for name in environment.keys() - {"OUTRIDER_ADMIN_PASSWORD"}:
+    for name in environment.keys() - set(map(password_variable, OTHERS)):
         done = check_config({other: value for other, value in environment.items() if other != name})
         assert done.returncode != 0
         assert name in done.stderr
@@ -63,9 +76,36 @@ def test_a_further_agent_is_a_copy_of_one_block(tmp_path: Path) -> None:
     block = text[text.index("      # agent-1 begins") : text.index("      # agent-1 ends")]
     copy = block.replace("agent-1", "gpu-2").replace("AGENT_1", "GPU_2")
     config = tmp_path / "nats.conf"
-    config.write_text(text.replace(block, block + copy))
+    config.write_text(with_user(copy))
     environment = complete_environment(tmp_path) | {"OUTRIDER_GPU_2_PASSWORD": "p0123456789"}
     assert check_config(environment, config).returncode == 0
+
+
+def with_user(block: str) -> str:
+    """The file with one more user."""
+    text = NATS_CONF.read_text()
+    return text.replace("      # agent-1 begins", block + "      # agent-1 begins", 1)
+
+
+async def test_the_submitter_of_the_operations_page_asks_and_reads_nothing(tmp_path: Path) -> None:
+    page = (NATS_CONF.parent / "docs" / "operations.md").read_text()
+    block = "{" + page.split("user: submitter")[0].rpartition("{")[2] + "user: submitter"
+    block += page.split("user: submitter")[1].partition("```")[0]
+    config = tmp_path / "nats.conf"
+    config.write_text(with_user(block))
+    async with (
+        ProductionServer(config) as server,
+        await Connection.open(server.settings("submitter"), "test") as connection,
+    ):
+        problems: list[OutriderError] = []
+        connection.on_problem(problems.append)
+        with pytest.raises(NobodyAnswers):
+            await connection.request("outrider.submit", b"{}")
+        assert problems == []
+        await connection.publish("$JS.API.DIRECT.GET.OUTRIDER_TASKS", b"{}", "_INBOX.submitter.x")
+        await connection.publish("outrider.task.chat.5.t1", b"{}")
+        await connection.settle()
+        assert [type(problem) for problem in problems] == [NotPermitted, NotPermitted]
 
 
 async def test_what_was_confirmed_is_on_the_disk(production: ProductionServer) -> None:
