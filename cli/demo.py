@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from outrider.broker.views import TaskView
     from outrider.cli.demo_report import Report
     from outrider.cli.fleet_processes import FleetProcesses
+    from outrider.client import Task
 
 TEXT = """Starts a private nats-server, orchestrator, router, pages and six agents, submits twelve tasks of
 three kinds, and keeps serving the pages until Ctrl-C. Without a key the agents share a small language model
@@ -48,6 +49,7 @@ async def _demo(options: argparse.Namespace, here: Surroundings, stop: asyncio.E
     from outrider.cli.demo_report import Report  # noqa: PLC0415
     from outrider.cli.fleet_processes import FleetProcesses  # noqa: PLC0415
     from outrider.cli.private_nats import nats_server  # noqa: PLC0415
+    from outrider.cli.up import kept  # noqa: PLC0415
     from outrider.cli.waiting import or_stopped, patiently  # noqa: PLC0415
 
     report = Report(sys.stderr if hasattr(options, "json") else sys.stdout)
@@ -56,7 +58,7 @@ async def _demo(options: argparse.Namespace, here: Surroundings, stop: asyncio.E
             fleet = FleetProcesses(here.for_children(settings, Path(folder)), _only_troubles)
             try:
                 url = await or_stopped(patiently("the parts start", _start(fleet, options.port)), stop)
-                views = await or_stopped(_work(here, settings, report), stop)
+                views = await or_stopped(kept(fleet, _work(here, settings, report)), stop)
                 return await _finish(options, url, views, fleet, stop)
             finally:
                 await patiently("the parts stop", fleet.stop())
@@ -66,7 +68,7 @@ async def _finish(
     options: argparse.Namespace, url: str, views: list[TaskView], fleet: FleetProcesses, stop: asyncio.Event
 ) -> int:
     from outrider.broker.states import TaskState  # noqa: PLC0415
-    from outrider.cli.up import until  # noqa: PLC0415
+    from outrider.cli.up import kept  # noqa: PLC0415
 
     if hasattr(options, "json"):
         document({"tasks": [task_object(view) for view in views], "url": url})
@@ -74,7 +76,7 @@ async def _finish(
         note(
             f"the pages stay on {url} and {url}/admin until Ctrl-C; try `outrider submit` in another terminal"
         )
-        await until(stop, fleet)
+        await kept(fleet, stop.wait())
     return OK if all(view.state is TaskState.SUCCEEDED for view in views) else FAILURE
 
 
@@ -95,24 +97,29 @@ async def _start(fleet: FleetProcesses, wanted_port: int | None) -> str:
 
 
 async def _work(here: Surroundings, settings: NatsSettings, report: Report) -> list[TaskView]:
-    from outrider.cli.demo_tasks import TASKS  # noqa: PLC0415
-    from outrider.cli.waiting import patiently  # noqa: PLC0415
+    from outrider.cli.demo_tasks import FIRST_ROUND, TASKS  # noqa: PLC0415
     from outrider.client import Client  # noqa: PLC0415
 
     labels = [f"{kind} {number}" for number, (kind, _) in enumerate(TASKS, 1)]
+    views: list[TaskView] = []
     async with Client(settings=settings, fleet=here.fleet, name="outrider demo") as client:
-        tasks = await client.submit_many(TASKS)
-        report.say(f"{len(tasks)} tasks submitted")
-        async with asyncio.TaskGroup() as group:
-            telling = [
-                group.create_task(report.tell(label, task)) for label, task in zip(labels, tasks, strict=True)
-            ]
-            for label, task in zip(labels, tasks, strict=True):
-                group.create_task(report.print_output(label, task))
-            await patiently("the agents work", asyncio.wait(telling))
-    views = [told.result() for told in telling]
+        for some in (slice(FIRST_ROUND), slice(FIRST_ROUND, None)):
+            tasks = await client.submit_many(TASKS[some])
+            known = "the router has not seen these agents yet" if not views else "now it has"
+            report.say(f"{len(tasks)} tasks submitted; {known}")
+            views += await _show(report, labels[some], tasks)
     report.summary(labels, views)
     return views
+
+
+async def _show(report: Report, labels: list[str], tasks: list[Task]) -> list[TaskView]:
+    from outrider.cli.waiting import patiently  # noqa: PLC0415
+
+    async with asyncio.TaskGroup() as group:
+        pairs = zip(labels, tasks, strict=True)
+        telling = [group.create_task(report.tell(label, task)) for label, task in pairs]
+        await patiently("the agents work", asyncio.wait(telling))
+    return [told.result() for told in telling]
 
 
 def _only_troubles(name: str, line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from contextlib import aclosing
 from typing import TextIO
@@ -27,13 +28,10 @@ class Report:
 
     async def tell(self, label: str, task: Task) -> TaskView:
         """Print the assignment, the output and the end of one task; returns its end."""
-        view = None
-        async with aclosing(task.states()) as views:
-            async for view in views:
-                if view.state is TaskState.ASSIGNED:
-                    predicted = f"predicted {seconds(view.predicted_s)}, {view.reason}"
-                    self.say(f"{label:<13} -> {view.agent:<8} {predicted}")
-        assert view is not None  # noqa: S101 - states() tells at least one
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._tell_output(label, task))
+            group.create_task(self._tell_assignments(label, task))
+        view = await task.ended()
         if view.state is TaskState.SUCCEEDED:
             took = f"{seconds(view.service_s)} (predicted {seconds(view.predicted_s)})"
             self.say(f"{label:<13} == {view.agent:<8} done in {took}")
@@ -42,8 +40,15 @@ class Report:
             self.say(f"{label:<13} !! {view.state.value}: {why}")
         return view
 
-    async def print_output(self, label: str, task: Task) -> None:
-        """Print the pieces of one task as they come, in whole lines."""
+    async def _tell_assignments(self, label: str, task: Task) -> None:
+        async with aclosing(task.states()) as views:
+            async for view in views:
+                if view.state is TaskState.ASSIGNED:
+                    predicted = f"predicted {seconds(view.predicted_s)}, {view.reason}"
+                    self.say(f"{label:<13} -> {view.agent:<8} {predicted}")
+
+    async def _tell_output(self, label: str, task: Task) -> None:
+        """Print the pieces as they come, in whole lines."""
         text = ""
         async with aclosing(task.chunks()) as pieces:
             async for piece in pieces:

@@ -7,11 +7,11 @@ from typing import Any
 LANGUAGE = "chat,summarize,classify,extract"
 
 AGENTS: tuple[tuple[str, int, int | None], ...] = (
-    ("local-1", 1, None),
-    ("local-2", 1, None),
+    ("local-1", 2, None),
+    ("local-2", 2, None),
     ("nimble", 1, 16),
-    ("steady", 1, 40),
-    ("wide", 2, 28),
+    ("steady", 2, 40),
+    ("wide", 4, 28),
     ("deep", 1, 120),
 )
 """Name, slots, longest answer in tokens (None: the agent's own default); so routing has a choice."""
@@ -54,3 +54,5 @@ TASKS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("classify", {"text": "Thank you, the boots are warm and fit perfectly.", "labels": _MOODS}),
 )
 """Kind and payload of each task."""
+FIRST_ROUND = 6
+"""So many tasks let the router meet the agents; the others it places by what it saw of them."""

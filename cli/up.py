@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from outrider.cli.config import Surroundings, surroundings
 from outrider.cli.exit_codes import OK
@@ -14,6 +15,8 @@ from outrider.cli.parser import Commands, add_command, count, port
 
 if TYPE_CHECKING:
     from outrider.cli.fleet_processes import FleetProcesses
+
+T = TypeVar("T")
 
 DEFAULT_UI_PORT = 8080
 TEXT = """Starts orchestrator, router, pages and agents as processes of their own, shows their lines,
@@ -60,7 +63,7 @@ async def _up(options: argparse.Namespace, here: Surroundings, stop: asyncio.Eve
             if hasattr(options, "json"):
                 document({"url": url, "nats_url": settings.url})
             note("up ready")
-            await until(stop, fleet)
+            await kept(fleet, stop.wait())
         finally:
             await patiently("the parts stop", fleet.stop())
 
@@ -105,18 +108,18 @@ def free_port(preferred: int) -> int:
     return preferred
 
 
-async def until(stop: asyncio.Event, fleet: FleetProcesses) -> None:
-    """Keep the parts running until `stop` is set. Raises PartFailed when one cannot be kept."""
-    keeping = asyncio.create_task(fleet.supervise())
-    waiting = asyncio.create_task(stop.wait())
+async def kept(fleet: FleetProcesses, work: Coroutine[Any, Any, T]) -> T:
+    """Keep the parts running while the work is done. Raises PartFailed when one cannot be kept."""
+    keeping, doing = asyncio.ensure_future(fleet.supervise()), asyncio.ensure_future(work)
     try:
-        await asyncio.wait([keeping, waiting], return_when=asyncio.FIRST_COMPLETED)
-        if keeping.done():
+        await asyncio.wait([keeping, doing], return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
             await keeping
+        return await doing
     finally:
-        for task in (keeping, waiting):
+        for task in (keeping, doing):
             task.cancel()
-        await asyncio.wait([keeping, waiting])
+        await asyncio.wait([keeping, doing])
 
 
 def print_line(name: str, line: str) -> None:
