@@ -115,6 +115,11 @@ class Subjects:
         return f"{kind}-{priority}"
 
 
+def _is_number(token: str) -> bool:
+    # isdigit alone also takes signs such as a raised two, of which int makes nothing.
+    return token.isascii() and token.isdigit()
+
+
 def parse_ledger(subject: str) -> LedgerAddress:
     """Task, role and writer of `<fleet>.ledger|live.<task>.<role>.<id>`. Raises DecodeError."""
     tokens = subject.split(".")
@@ -126,7 +131,7 @@ def parse_ledger(subject: str) -> LedgerAddress:
 def parse_task(subject: str) -> tuple[str, int, str]:
     """Kind, priority and task id of `<fleet>.task.<kind>.<priority>.<task_id>`. Raises DecodeError."""
     tokens = subject.split(".")
-    if len(tokens) != 5 or tokens[1] != "task" or not tokens[3].isdigit():
+    if len(tokens) != 5 or tokens[1] != "task" or not _is_number(tokens[3]):
         raise DecodeError(f"{subject} is not the subject of a task")
     return tokens[2], int(tokens[3]), tokens[4]
 
@@ -142,6 +147,6 @@ def parse_agent(subject: str) -> str:
 def parse_chunk(subject: str) -> tuple[str, str, int]:
     """Agent, task and attempt of `<fleet>.chunk.<agent_id>.<task_id>.<attempt>`. Raises DecodeError."""
     tokens = subject.split(".")
-    if len(tokens) != 5 or tokens[1] != "chunk" or not tokens[4].isdigit():
+    if len(tokens) != 5 or tokens[1] != "chunk" or not _is_number(tokens[4]):
         raise DecodeError(f"{subject} is not the subject of a chunk")
     return tokens[2], tokens[3], int(tokens[4])

@@ -114,7 +114,8 @@ MEMBER_TYPES = frozenset({"joined", "suspect", "offline", "drained", "back"})
 
 def entry_from_map(value: Any) -> Entry:
     """The checked entry of a decoded body. Raises DecodeError."""
-    kind = ENTRY_CLASSES.get(value.get("type", "")) if isinstance(value, dict) else None
+    type_ = value.get("type") if isinstance(value, dict) else None
+    kind = ENTRY_CLASSES.get(type_) if isinstance(type_, str) else None
     if kind is None:
         raise DecodeError("body is not a ledger entry: its type is not known here")
     if value.get("v", VERSION) != VERSION:
