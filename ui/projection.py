@@ -119,7 +119,7 @@ class Projection:
 
     def _count(self, task: LiveTask) -> None:
         story, entry = task.story, task.story.last
-        kind = story.view().kind
+        kind = _kind_of(story)
         if isinstance(entry, Assigned):
             self.tally.decided(entry)
         elif isinstance(entry, (Succeeded, Failed)):
@@ -221,6 +221,12 @@ class Projection:
             "finished_per_s": self.rates.average(now),
             "orchestrator_seen_at": self.roster.listed_at,
         } | self.rates.latency(now)
+
+
+def _kind_of(story: Story) -> str:
+    if story.assigned is not None:
+        return story.assigned.kind
+    return story.envelope.kind if story.envelope is not None else story.view().kind
 
 
 def _sample(row: Row) -> Sample:

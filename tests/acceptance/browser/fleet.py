@@ -43,8 +43,8 @@ class Fleet:
     async def start(self, *arguments: str, env: dict[str, str] | None = None) -> Process:
         return await self._stack.enter_async_context(Process(*arguments, env=self._env | (env or {})))
 
-    async def start_ui(self, port: int) -> None:
-        self.ui = await self.start("ui", "--port", str(port))
+    async def start_ui(self, port: int, env: dict[str, str] | None = None) -> None:
+        self.ui = await self.start("ui", "--port", str(port), env=env)
         found = re.search(r"http://\S+", self.ui.err)
         assert found is not None
         self.address = found.group()

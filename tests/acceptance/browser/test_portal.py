@@ -109,3 +109,19 @@ async def test_it_is_used_by_keyboard_alone_on_a_small_screen(page: Page, fleet:
     await page.keyboard.press("Control+Enter")
     await expect(page.get_by_test_id("result")).to_contain_text("typed, not clicked")
     assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+async def test_with_a_token_people_sign_in_once(page: Page, fleet: Fleet, complaints: list[str]) -> None:
+    token = "a-token-that-is-long-enough"
+    await fleet.start_ui(0, {"OUTRIDER_UI_TOKEN": token})
+    await page.goto(f"{fleet.address}/admin")
+    await page.get_by_label("Token").fill("a guess")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("alert")).to_contain_text("not the token")
+    await page.get_by_label("Token").fill(token)
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.locator(".pill")).to_have_attribute("data-state", "live")
+    await page.goto(f"{fleet.address}/admin")
+    await expect(page.locator(".pill")).to_have_attribute("data-state", "live")
+    assert all("403" in text for text in complaints), "the browser itself notes the refused guess"
+    complaints.clear()

@@ -18,8 +18,8 @@ function Pill() {
   const now = state.value;
   const silent = now === "live" || now === "connecting" ? "" : ` · ${age(second.value - heardAt.value)} old`;
   const isOld = now === "reconnecting";
-  return html`<span class="pill" data-state=${now} role="status" title=${pillTitle(now)}>
-    <${Shape} name=${linkShape(now)} isMoving=${isOld} />${WORDS[now]}${isOld ? silent : ""}</span>`;
+  return html`<span class="pill" data-state=${now} title=${pillTitle(now)}>
+    <${Shape} name=${linkShape(now)} isMoving=${isOld} /><span role="status">${WORDS[now]}</span>${isOld ? silent : ""}</span>`;
 }
 
 function pillTitle(now) {
