@@ -1,4 +1,4 @@
-"""End to end: one client submits, two echo agents work, the client knows each result; beside it the bare path.
+"""End to end: a client submits, two echo agents work, the client knows each result; beside it the bare path.
 
 Everything is durable (file storage, one server) and the real router is in the path. Each repetition measures
 both on fresh servers, one after the other, and the ratio is taken within the repetition.
