@@ -84,10 +84,13 @@ class Appender:
         await self._connection.subscribe(self._inbox + ".*", self._confirmed)
 
     async def run(self) -> None:
-        """Give up on silent publishes; runs until cancelled."""
-        while True:
-            await asyncio.sleep(self._timeout_s / 10)
-            self._give_up(self._loop.time() - self._timeout_s)
+        """Give up on silent publishes; runs until cancelled, and then gives up on all."""
+        try:
+            while True:
+                await asyncio.sleep(self._timeout_s / 10)
+                self._give_up(self._loop.time() - self._timeout_s)
+        finally:
+            self._give_up(self._loop.time() + 1)
 
     def _give_up(self, before: float) -> None:
         for number, (sent_at, _) in list(self._pending.items()):

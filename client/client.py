@@ -14,9 +14,10 @@ from typing import Any, Self
 from outrider.broker.clock import Clock, SystemClock
 from outrider.broker.config import NatsSettings, environment, fleet_name, nats_settings
 from outrider.broker.connection import Connection
-from outrider.broker.errors import NobodyAnswers, OutriderError, TaskNotFound, TimedOut
+from outrider.broker.errors import NatsUnavailable, NobodyAnswers, OutriderError, TaskNotFound, TimedOut
 from outrider.broker.messages import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, Done
 from outrider.broker.pipeline import Appender
+from outrider.broker.service import Background
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects, check_name
 from outrider.broker.views import AgentView, OrchestratorStats, TaskView
@@ -70,6 +71,7 @@ class Client:
         self._keep_trying_s = keep_trying_s
         self._clock = clock or SystemClock()
         self._background: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
 
     # ---- its own life
 
@@ -88,21 +90,30 @@ class Client:
 
     async def _run(self) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._appender.run())
-                group.create_task(self._watcher.run())
-        except* Exception as errors:
-            log.error("the client stopped: %s", errors.exceptions[0])
+            async with Background() as background:
+                background.spawn(self._appender.run())
+                background.spawn(self._watcher.run())
+                background.spawn(self._until_closed())
+                await self._stop.wait()
+                await background.end()
+        except Exception as error:
+            log.exception("the client stopped")
+            self._watcher.give_up(error)
             raise
+
+    async def _until_closed(self) -> None:
+        await self.connection.closed.wait()
+        raise NatsUnavailable(f"the connection to NATS at {self.settings.url} is closed for good")
 
     async def close(self) -> None:
         """Let go of NATS; tasks go on."""
         if self._background is None:
             return
-        self._background.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
+        self._stop.set()
+        with contextlib.suppress(Exception):
             await self._background
         self._background = None
+        self._watcher.give_up(OutriderError("the client is closed"))
         await self.connection.close()
 
     async def __aenter__(self) -> Self:

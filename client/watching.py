@@ -94,7 +94,7 @@ class Watch:
 
 
 class Watcher:
-    """All watches of one client. `run` must run beside; when it dies everybody who waits is told."""
+    """All watches of one client. `run` must run beside; `give_up` tells everybody who waits."""
 
     def __init__(self, connection: Connection, subjects: Subjects, reader: Reader) -> None:
         self._connection = connection
@@ -110,6 +110,7 @@ class Watcher:
         self._next_sweep_at = 0.0
         self._changing = asyncio.Lock()
         self._wake = asyncio.Event()
+        self._gone: Exception | None = None
         connection.on_link(self._link_changed)
 
     # ---- what tasks ask
@@ -146,6 +147,8 @@ class Watcher:
     async def until_over(self, watch: Watch) -> None:
         """Wait for the task's end. Raises what stopped this client from learning it."""
         while not watch.is_over:
+            if self._gone is not None:
+                raise self._gone
             waiter: asyncio.Future[None] = self._loop.create_future()
             watch.waiters.append(waiter)
             self._awaited[watch.task_id] = watch
@@ -209,16 +212,12 @@ class Watcher:
 
     async def run(self) -> None:
         """Read what is doubtful or silent, and drop subscriptions that nobody needs; until cancelled."""
-        try:
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(SWEEP_EVERY_S):
-                        await self._wake.wait()
-                self._wake.clear()
-                await self._sweep()
-        except Exception as error:
-            self._give_up(error)
-            raise
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_EVERY_S):
+                    await self._wake.wait()
+            self._wake.clear()
+            await self._sweep()
 
     async def _sweep(self) -> None:
         try:
@@ -270,6 +269,8 @@ class Watcher:
             with contextlib.suppress(Exception):
                 await subscription.unsubscribe()
 
-    def _give_up(self, error: Exception) -> None:
+    def give_up(self, error: Exception) -> None:
+        """Nothing will be learned any more: tell everybody who waits or will wait."""
+        self._gone = error
         for watch in list(self._awaited.values()):
-            watch.release(OutriderError(f"the client stopped: {error!r}"))
+            watch.release(error)

@@ -13,8 +13,10 @@ from outrider.broker.outcomes import Succeeded
 from outrider.broker.server import PrivateServer
 from outrider.client import (
     Client,
+    NatsUnavailable,
     NewTask,
     NobodyAnswers,
+    OutriderError,
     PayloadTooLarge,
     TaskCancelled,
     TaskDead,
@@ -231,6 +233,36 @@ async def test_the_states_of_a_task_are_told_until_its_end(client: Client, fleet
         elif view.state is TaskState.ASSIGNED:
             await fleet.succeed(task.task_id, epoch, 1)
     assert seen == [TaskState.QUEUED, TaskState.ASSIGNED, TaskState.SUCCEEDED]
+
+
+async def test_a_connection_that_is_gone_for_good_ends_the_waiting(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = await client.submit("chat", {})
+    waiting = asyncio.create_task(task.result(30))
+    await eventually(_is_awaited(client, task.task_id))
+    await client.connection.client.close()
+    with pytest.raises(NatsUnavailable, match="closed for good"):
+        await waiting
+    with pytest.raises(NatsUnavailable):
+        await task.result(30)
+    assert "the client stopped" in caplog.text
+
+
+async def test_closing_the_client_ends_the_waiting(settings: NatsSettings, fleet: Counterpart) -> None:
+    async with Client(settings=settings, fleet=fleet.subjects.fleet) as client:
+        task = await client.submit("chat", {})
+        waiting = asyncio.create_task(task.result(30))
+        await eventually(_is_awaited(client, task.task_id))
+    with pytest.raises(OutriderError, match="closed"):
+        await waiting
+
+
+def _is_awaited(client: Client, task_id: str) -> Any:
+    async def check() -> bool:
+        return task_id in client._watcher._awaited
+
+    return check
 
 
 async def test_a_crash_of_the_server_loses_and_doubles_nothing(
