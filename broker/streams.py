@@ -130,19 +130,19 @@ async def _find_or_create(connection: Connection, wanted: dict[str, Any]) -> dic
 
 
 async def _create(connection: Connection, what: str, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Create a stream; the server reserves `max_bytes`, so a small disk gets a smaller bound."""
+    """Create a stream with the largest bound there is room for, since the server reserves `max_bytes`.
+
+    Where it cannot reserve even the least, the server's own limit is the bound.
+    """
     size = int(wanted["max_bytes"])
     while True:
         try:
             return await connection.api(what, wanted | {"max_bytes": size})
         except ApiError as error:
-            if error.err_code != NO_ROOM:
+            if error.err_code != NO_ROOM or size < 0:
                 raise
-            if size <= LEAST_BYTES:
-                error.hint = "free some disk space, or raise max_file_store of nats-server"
-                raise
-        size = max(size * 3 // 5, LEAST_BYTES)
-        log.warning("%s: NATS has less room than wanted, trying %d MiB", wanted["name"], size // 1024**2)
+        size = max(size * 3 // 5, LEAST_BYTES) if size > LEAST_BYTES else -1
+        log.warning("%s: NATS has less room than wanted, trying %d bytes", wanted["name"], size)
 
 
 def _config(answer: dict[str, Any]) -> dict[str, Any]:
