@@ -39,7 +39,7 @@ imports: $(VENV)/.dev ## check who imports whom
 
 check: lint types imports ## lint, types and imports
 
-stress: $(VENV)/.run ## load the whole system and kill parts of it: ARGS="--help"
+stress: $(VENV)/.run ## load a running fleet, or a private one: ARGS="--tasks N --agents N --json"
 	@$(BIN)/outrider stress $(ARGS)
 
 bench: $(VENV)/.run ## measure the pipeline

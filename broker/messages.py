@@ -51,6 +51,10 @@ class TaskEnvelope:
     submitted_at: float = 0.0
     v: int = VERSION
 
+    def is_same_work(self, other: TaskEnvelope) -> bool:
+        """Whether both ask for the same: kind and payload."""
+        return (self.kind, self.payload) == (other.kind, other.payload)
+
     def check(self) -> TaskEnvelope:
         """The envelope itself when its fields make sense. Raises InvalidName or InvalidTask."""
         check_name(self.kind, "kind")

@@ -44,10 +44,6 @@ class Packed:
     def task_id(self) -> str:
         return self.envelope.task_id
 
-    def is_same_work(self, other: TaskEnvelope) -> bool:
-        """Whether the other envelope asks for the same: kind and payload."""
-        return (self.envelope.kind, self.envelope.payload) == (other.kind, other.payload)
-
 
 def pack(task: NewTask, wall_at: float) -> Packed:
     """The task's envelope, submitted at `wall_at`.

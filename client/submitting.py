@@ -125,7 +125,7 @@ class Submitter:
         if known.is_nothing:
             return None
         stored = known.envelope
-        if stored is not None and not packed.is_same_work(stored):
+        if stored is not None and not packed.envelope.is_same_work(stored):
             raise IdempotencyConflict(
                 f"idempotency key {packed.envelope.idempotency_key!r} already stands for another task: "
                 f"{packed.task_id} of kind {stored.kind!r}"

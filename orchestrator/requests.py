@@ -6,26 +6,21 @@ Answers only; every decision is the core's, reached through events.
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 from outrider.broker.clock import Clock
-from outrider.broker.codec import MAX_ENVELOPE_BYTES, decode, encode
+from outrider.broker.codec import decode, encode
 from outrider.broker.connection import Connection
 from outrider.broker.errors import (
     InvalidTask,
     NobodyAnswers,
     OutriderError,
-    PayloadTooLarge,
     Refused,
     TaskNotFound,
     TimedOut,
-    UnknownKind,
-    WrongSequence,
 )
-from outrider.broker.follower import Stored, StreamReader
 from outrider.broker.messages import (
     Heartbeat,
     Join,
@@ -33,22 +28,21 @@ from outrider.broker.messages import (
     Ping,
     Settle,
     Settled,
-    Submitted,
     TaskEnvelope,
     TaskRequest,
     check_label,
 )
-from outrider.broker.pipeline import guard
 from outrider.broker.service import Endpoints
 from outrider.broker.states import TERMINAL, AgentState, TaskState
 from outrider.broker.subjects import Subjects, check_name, parse_agent
 from outrider.broker.views import AgentList, TaskView
-from outrider.ledger.entries import Closed
 from outrider.ledger.reader import LedgerReader, fold_stored
 from outrider.ledger.settling import outcome_epochs, settle
 from outrider.orchestrator import events
 from outrider.orchestrator.core import Core
 from outrider.orchestrator.effects import Effects
+from outrider.orchestrator.submission import Submission
+from outrider.orchestrator.waiting import WaitingTasks
 
 CANCEL_WITHIN_S = 5.0
 MOST_SLOTS = 100_000
@@ -69,17 +63,17 @@ class Requests:
         self._connection = connection
         self._subjects = subjects
         self._core = core
-        self._effects = effects
         self._clock = clock
         self._post = post
         self._ledger = LedgerReader(connection, subjects)
-        self._tasks = StreamReader(connection, subjects.tasks_stream)
+        self._waiting = WaitingTasks(connection, subjects, core.memory.me, effects.appender)
+        self._submission = Submission(subjects, core, effects.appender, clock, self._ledger, self._waiting)
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
 
     async def add_to(self, endpoints: Endpoints) -> None:
         s = self._subjects
         people: list[tuple[str, str, Callable[[str, bytes], Awaitable[Any]]]] = [
-            ("submit", s.submit, self.submit),
+            ("submit", s.submit, self._submission.submit),
             ("get", s.get, self.get),
             ("cancel", s.cancel, self.cancel),
             ("agents", s.agents, self.agents),
@@ -96,46 +90,13 @@ class Requests:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def submit(self, _: str, data: bytes) -> Submitted:
-        """Accept a task for somebody who does not publish to TASKS himself."""
-        envelope = decode(TaskEnvelope, data, MAX_ENVELOPE_BYTES)
-        task_id = envelope.task_id or uuid.uuid4().hex
-        submitted_at = envelope.submitted_at or self._clock.wall()
-        envelope = replace(envelope, task_id=task_id, submitted_at=submitted_at).check()
-        table = self._core.memory.agents
-        if envelope.kind not in table.declared:
-            known = ", ".join(sorted(table.declared)) or "none so far"
-            raise UnknownKind(f"no agent ever declared kind {envelope.kind!r}; known kinds: {known}")
-        body = encode(envelope)
-        if len(body) > MAX_ENVELOPE_BYTES:
-            raise PayloadTooLarge(
-                f"task of {len(body)} bytes is over the limit of {MAX_ENVELOPE_BYTES} bytes"
-            )
-        state = await self._store(envelope, body)
-        warning = (
-            None if table.has_online(envelope.kind) else f"no agent for kind {envelope.kind} is online now"
-        )
-        return Submitted(task_id, state, warning)
-
-    async def _store(self, envelope: TaskEnvelope, body: bytes) -> TaskState:
-        story = await self._ledger.story(envelope.task_id)
-        if story.expect:
-            return self._core.shown_state(envelope.task_id) or story.state
-        subject = self._subjects.task(envelope.kind, envelope.priority, envelope.task_id)
-        headers = guard(0, self._subjects.task_anywhere(envelope.task_id))
-        try:
-            await self._effects.appender.append(subject, body, headers)
-        except WrongSequence:
-            return self._core.shown_state(envelope.task_id) or TaskState.QUEUED
-        return TaskState.QUEUED
-
     async def get(self, _: str, data: bytes) -> TaskView:
         """The task as the ledger, the queue and this orchestrator's memory know it."""
         task_id = check_name(decode(TaskRequest, data).task_id, "task_id")
         return await self._view(task_id)
 
     async def _view(self, task_id: str) -> TaskView:
-        waiting = await self._waiting(task_id)
+        waiting = await self._waiting.find(task_id)
         story = await self._ledger.story(task_id)
         if story.expect:
             view = story.view()
@@ -153,16 +114,13 @@ class Requests:
             submitted_at=envelope.submitted_at,
         )
 
-    async def _waiting(self, task_id: str) -> Stored | None:
-        found = await self._tasks.last_of([self._subjects.task_anywhere(task_id)])
-        return found[-1] if found else None
-
     async def cancel(self, _: str, data: bytes) -> TaskView:
         """End a task wherever it is; one that is terminal already stays as it is."""
         request = decode(TaskRequest, data)
         task_id = check_name(request.task_id, "task_id")
         if task_id not in self._core.memory.tasks:
-            await self._cancel_waiting(task_id, request.reason)
+            why = request.reason or "cancelled on request"
+            await self._waiting.end(task_id, "cancelled", why, self._clock.wall())
             return await self._view(task_id)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(task_id, []).append(done)
@@ -174,26 +132,6 @@ class Requests:
                 f"task {task_id} is not cancelled yet", hint="ask again: outrider task get"
             ) from None
         return await self._view(task_id)
-
-    async def _cancel_waiting(self, task_id: str, reason: str) -> None:
-        """A task that nobody pulled yet: its terminal entry first, then its message."""
-        waiting = await self._waiting(task_id)
-        if waiting is None:
-            return
-        envelope = decode(TaskEnvelope, waiting.data)
-        why = reason or "cancelled on request"
-        entry = Closed(
-            task_id, 0, "cancelled", why, envelope=envelope, kind=envelope.kind, at=self._clock.wall()
-        )
-        subject = self._subjects.ledger_orchestrator(task_id, self._core.memory.me)
-        try:
-            await self._effects.appender.append(
-                subject, encode(entry), guard(0, self._subjects.story(task_id))
-            )
-        except WrongSequence:
-            raise Refused(f"task {task_id} was taken up at this moment", hint="cancel it again") from None
-        stream = self._subjects.tasks_stream
-        await self._connection.api(f"STREAM.MSG.DELETE.{stream}", {"seq": waiting.seq, "no_erase": True})
 
     async def agents(self, _: str, __: bytes) -> AgentList:
         declared = self._core.memory.agents.declared

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from outrider.broker.codec import dump, encode
-from outrider.broker.errors import Refused, TaskNotFound, UnknownKind, WrongSequence
+from outrider.broker.errors import IdempotencyConflict, Refused, TaskNotFound, UnknownKind, WrongSequence
 from outrider.broker.messages import Settle, TaskEnvelope, TaskRequest
 from outrider.broker.pipeline import Appender, guard
 from outrider.broker.states import AgentState, TaskState
@@ -322,3 +322,15 @@ async def test_an_agent_that_says_goodbye_is_gone_at_once(fleet: Fleet) -> None:
         return bool(agents[0]["state"] == "offline")
 
     await eventually(is_offline, within_s=1.0, what="offline")
+
+
+async def test_an_idempotency_key_stands_for_one_task_and_one_body(fleet: Fleet) -> None:
+    agent = await fleet.agent("a1")
+    first = await fleet.submit(idempotency_key="order-7")
+    assert await fleet.submit(idempotency_key="order-7") == first
+    await agent.succeed(await agent.next_assignment())
+    await fleet.ended(first)
+    assert await fleet.submit(idempotency_key="order-7") == first
+    with pytest.raises(IdempotencyConflict):
+        await fleet.submit(idempotency_key="order-7", payload={"x": 2})
+    assert agent.assigned.empty()

@@ -1,0 +1,98 @@
+"""Accepts tasks for those who ask with `<fleet>.submit` instead of publishing to TASKS themselves."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+
+from outrider.broker.clock import Clock
+from outrider.broker.codec import MAX_ENVELOPE_BYTES, decode, encode
+from outrider.broker.errors import (
+    IdempotencyConflict,
+    InvalidTask,
+    PayloadTooLarge,
+    UnknownKind,
+    WrongSequence,
+)
+from outrider.broker.follower import Stored
+from outrider.broker.messages import Submitted, TaskEnvelope, task_id_of_key
+from outrider.broker.pipeline import Appender, guard
+from outrider.broker.states import TaskState
+from outrider.broker.subjects import Subjects
+from outrider.ledger.reader import LedgerReader
+from outrider.orchestrator.core import Core
+from outrider.orchestrator.waiting import WaitingTasks
+
+
+class Submission:
+    """Checks a task, names it, and stores it once."""
+
+    def __init__(
+        self,
+        subjects: Subjects,
+        core: Core,
+        appender: Appender,
+        clock: Clock,
+        ledger: LedgerReader,
+        waiting: WaitingTasks,
+    ) -> None:
+        self._subjects = subjects
+        self._core = core
+        self._appender = appender
+        self._clock = clock
+        self._ledger = ledger
+        self._waiting = waiting
+
+    async def submit(self, _: str, data: bytes) -> Submitted:
+        """The accepted task and its state now.
+
+        Raises DecodeError, InvalidTask, UnknownKind, PayloadTooLarge, IdempotencyConflict or QueueFull.
+        """
+        envelope = self._complete(decode(TaskEnvelope, data, MAX_ENVELOPE_BYTES))
+        table = self._core.memory.agents
+        if envelope.kind not in table.declared:
+            known = ", ".join(sorted(table.declared)) or "none so far"
+            raise UnknownKind(f"no agent ever declared kind {envelope.kind!r}; known kinds: {known}")
+        body = encode(envelope)
+        if len(body) > MAX_ENVELOPE_BYTES:
+            raise PayloadTooLarge(
+                f"task of {len(body)} bytes is over the limit of {MAX_ENVELOPE_BYTES} bytes"
+            )
+        state = await self._store(envelope, body)
+        nobody = f"no agent for kind {envelope.kind} is online now"
+        return Submitted(envelope.task_id, state, None if table.has_online(envelope.kind) else nobody)
+
+    def _complete(self, envelope: TaskEnvelope) -> TaskEnvelope:
+        key = envelope.idempotency_key
+        task_id = envelope.task_id or (task_id_of_key(key) if key is not None else uuid.uuid4().hex)
+        if key is not None and task_id != task_id_of_key(key):
+            raise InvalidTask("a task with an idempotency key gets its task_id from the key", hint="send one")
+        submitted_at = envelope.submitted_at or self._clock.wall()
+        return replace(envelope, task_id=task_id, submitted_at=submitted_at).check()
+
+    async def _store(self, envelope: TaskEnvelope, body: bytes) -> TaskState:
+        story = await self._ledger.story(envelope.task_id)
+        if story.expect:
+            _refuse_other_work(envelope, story.envelope)
+            return self._core.shown_state(envelope.task_id) or story.state
+        subject = self._subjects.task(envelope.kind, envelope.priority, envelope.task_id)
+        try:
+            await self._appender.append(
+                subject, body, guard(0, self._subjects.task_anywhere(envelope.task_id))
+            )
+        except WrongSequence:
+            _refuse_other_work(envelope, _envelope_in(await self._waiting.find(envelope.task_id)))
+            return self._core.shown_state(envelope.task_id) or TaskState.QUEUED
+        return TaskState.QUEUED
+
+
+def _envelope_in(stored: Stored | None) -> TaskEnvelope | None:
+    return decode(TaskEnvelope, stored.data) if stored is not None else None
+
+
+def _refuse_other_work(envelope: TaskEnvelope, known: TaskEnvelope | None) -> None:
+    if envelope.idempotency_key is not None and known is not None and not envelope.is_same_work(known):
+        raise IdempotencyConflict(
+            f"idempotency key {envelope.idempotency_key!r} already stands for another task: "
+            f"{envelope.task_id} of kind {known.kind!r}"
+        )

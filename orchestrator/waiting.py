@@ -1,0 +1,45 @@
+"""Tasks that still wait in TASKS and that no orchestrator holds: finding one, ending one."""
+
+from __future__ import annotations
+
+from outrider.broker.codec import decode, encode
+from outrider.broker.connection import Connection
+from outrider.broker.errors import Refused, WrongSequence
+from outrider.broker.follower import Stored, StreamReader
+from outrider.broker.messages import TaskEnvelope
+from outrider.broker.pipeline import Appender, guard
+from outrider.broker.subjects import Subjects
+from outrider.ledger.entries import Closed
+
+
+class WaitingTasks:
+    """TASKS by task id, read without taking anything from it."""
+
+    def __init__(
+        self, connection: Connection, subjects: Subjects, orchestrator_id: str, appender: Appender
+    ) -> None:
+        self._connection = connection
+        self._subjects = subjects
+        self._me = orchestrator_id
+        self._appender = appender
+        self._reader = StreamReader(connection, subjects.tasks_stream)
+
+    async def find(self, task_id: str) -> Stored | None:
+        """The task's message, or None when it does not wait."""
+        found = await self._reader.last_of([self._subjects.task_anywhere(task_id)])
+        return found[-1] if found else None
+
+    async def end(self, task_id: str, type_: str, reason: str, wall_at: float) -> None:
+        """Its terminal entry first, then its message. Raises Refused when it was taken up meanwhile."""
+        waiting = await self.find(task_id)
+        if waiting is None:
+            return
+        envelope = decode(TaskEnvelope, waiting.data)
+        entry = Closed(task_id, 0, type_, reason, envelope=envelope, kind=envelope.kind, at=wall_at)
+        subject = self._subjects.ledger_orchestrator(task_id, self._me)
+        try:
+            await self._appender.append(subject, encode(entry), guard(0, self._subjects.story(task_id)))
+        except WrongSequence:
+            raise Refused(f"task {task_id} was taken up at this moment", hint="ask again") from None
+        stream = self._subjects.tasks_stream
+        await self._connection.api(f"STREAM.MSG.DELETE.{stream}", {"seq": waiting.seq, "no_erase": True})
