@@ -20,9 +20,10 @@ class BrokenInvariant(OutriderError):
     code = "broken_invariant"
 
 
-def _must(holds: bool, rule: str) -> None:
+def _must(holds: bool, rule: str, record: object = "") -> None:
+    # The record is written out only when it is needed: this runs after every event of every test.
     if not holds:
-        raise BrokenInvariant(rule)
+        raise BrokenInvariant(f"{rule}: {record}")
 
 
 def check_invariants(m: Memory) -> None:
@@ -36,19 +37,20 @@ def check_invariants(m: Memory) -> None:
 
 def _check_task(m: Memory, task: TaskRecord) -> None:
     story, phase = task.story, task.phase
-    _must(phase is not TaskPhase.CLOSED, f"closed tasks are forgotten: {task}")
-    _must(not story.is_terminal, f"terminal tasks are forgotten: {task}")
-    _must(story.envelope is None or story.envelope.payload is None, f"no payload in memory: {task}")
+    _must(phase is not TaskPhase.CLOSED, "closed tasks are forgotten", task)
+    _must(not story.is_terminal, "terminal tasks are forgotten", task)
+    _must(story.envelope is None or story.envelope.payload is None, "no payload in memory", task)
     stored = story.phase is Phase.LIVE or task.writing is not None
-    _must(phase not in LIVE or stored, f"what runs has a stored epoch: {task}")
+    _must(phase not in LIVE or stored, "what runs has a stored epoch", task)
     _must(
         not task.is_in_queue or story.phase is Phase.UNWRITTEN,
-        f"what the ledger knows left the queue: {task}",
+        "what the ledger knows left the queue",
+        task,
     )
     asked = m.round is not None and task.task_id in m.round.tasks
-    _must(phase is not TaskPhase.ROUTING or asked, f"routing only in a round: {task}")
+    _must(phase is not TaskPhase.ROUTING or asked, "routing only in a round", task)
     is_writing = isinstance(task.writing, Assigned)
-    _must(phase is not TaskPhase.ASSIGNING or is_writing, f"assigning is a write under way: {task}")
+    _must(phase is not TaskPhase.ASSIGNING or is_writing, "assigning is a write under way", task)
 
 
 def _check_slots(m: Memory) -> None:
@@ -58,10 +60,11 @@ def _check_slots(m: Memory) -> None:
             if task is None:
                 raise BrokenInvariant(f"{agent.agent_id} holds a slot for the unknown task {task_id}")
             writes_to = task.writing.agent_id if isinstance(task.writing, Assigned) else None
-            _must(agent.agent_id in (task.story.agent_id, writes_to), f"slot of a foreign attempt: {task}")
+            _must(agent.agent_id in (task.story.agent_id, writes_to), "slot of a foreign attempt", task)
 
 
 def _check_held(m: Memory) -> None:
     counted = Counter((t.kind, t.priority) for t in m.tasks.values() if t.is_in_queue)
     for key in counted.keys() | m.held.keys():
-        _must(counted[key] == m.held[key], f"held count of {key}: {m.held[key]}, really {counted[key]}")
+        if counted[key] != m.held[key]:
+            raise BrokenInvariant(f"held count of {key}: {m.held[key]}, really {counted[key]}")
