@@ -27,7 +27,7 @@ from outrider.orchestrator.transitions import LIVE, TaskPhase, Trigger
 
 def write(m: Memory, task: TaskRecord, entry: Entry) -> None:
     """Ask for one entry; the next waits until this one is settled."""
-    task.writing = entry
+    task.writing, task.is_doubtful = entry, False
     m.out.append(Write(task.task_id, entry, task.story.expect))
 
 
@@ -59,7 +59,8 @@ def written(m: Memory, task: TaskRecord, seq: int) -> None:
     entry, task.writing = task.writing, None
     if entry is None:
         return
-    if seq > task.story.expect and not apply_own(m, task, seq, entry):
+    is_folded = task.story.epoch == seq or (seq > task.story.expect and apply_own(m, task, seq, entry))
+    if not is_folded:
         m.out.append(ReadStory(task.task_id))
         return
     react(m, task, entry)
@@ -98,11 +99,19 @@ def attempt_begun(m: Memory, task: TaskRecord) -> None:
     """The assignment is durable: the queue may forget the task and the agent may know of it."""
     task.move(Trigger.STORED)
     leave_queue(m, task)
-    timeout_s = task.timeout_s or m.thresholds.default_timeout_s
-    task.accepted_at, task.missing_in_beats = None, 0
-    task.last_end = task.lease_until = m.now + timeout_s + m.thresholds.timeout_grace_s
+    start_lease(m, task)
     m.counters["attempts"] += 1
     send_assignment(m, task)
+
+
+def start_lease(m: Memory, task: TaskRecord) -> None:
+    """The attempt's clock begins: once for each epoch, however often its story is read."""
+    if task.lease_epoch == task.story.epoch:
+        return
+    timeout_s = task.timeout_s or m.thresholds.default_timeout_s
+    task.lease_epoch = task.story.epoch
+    task.accepted_at, task.missing_in_beats = None, 0
+    task.last_end = task.lease_until = m.now + timeout_s + m.thresholds.timeout_grace_s
 
 
 def send_assignment(m: Memory, task: TaskRecord) -> None:
@@ -265,14 +274,16 @@ def resync(m: Memory, task: TaskRecord) -> None:
 
 def take_charge(m: Memory, task: TaskRecord) -> None:
     """Decide for a task whose state came from the ledger, if it is ours to decide."""
-    timeout_s = task.timeout_s or m.thresholds.default_timeout_s
-    task.last_end = task.lease_until = m.now + timeout_s + m.thresholds.timeout_grace_s
+    if task.story.is_live:
+        start_lease(m, task)
     if not m.is_mine(task):
         m.timers.clear(task.task_id)
     elif task.phase is TaskPhase.ASSIGNED:
         send_assignment(m, task)
     elif task.phase is TaskPhase.BACKING_OFF and task.writing is None:
         plan_next(m, task)
+    else:
+        set_timer(m, task)
 
 
 def strip(entry: Entry) -> Entry:

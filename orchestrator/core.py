@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.outcomes import Succeeded
 from outrider.broker.states import AgentState, TaskState
 from outrider.broker.subjects import LOWEST_PRIORITY, parse_ledger
 from outrider.broker.views import AgentView, OrchestratorStats
@@ -147,6 +147,7 @@ def _write_failed(m: Memory, event: events.WriteFailed) -> None:
     task = m.tasks.get(event.task_id)
     if task is not None and task.writing is not None:
         m.counters["writes_failed"] += 1
+        task.is_doubtful = True
         m.out.append(ReadStory(event.task_id))
 
 
@@ -157,9 +158,16 @@ def _entry_stored(m: Memory, event: events.EntryStored) -> None:
     task = m.tasks.get(where.task_id) or _foreign(m, event, where.task_id)
     if task is None or record.seq <= task.story.expect:
         return
+    if task.writing is not None and where.role == "agent":
+        # Of our write and this one only one counts, whatever an agent that expects nothing may have stored:
+        # our receipt tells which, and the story is read if it was not ours.
+        return
     before = task.story.owner
     if task.story.apply(record.seq, where, entry, event.at) is not None:
         m.counters["ignored_entries"] += 1
+        if m.is_recovered and task.writing is None:
+            # Perhaps we missed what allows it: a write of ours that was stored late, or another orchestrator's.
+            m.out.append(ReadStory(task.task_id))
         return
     if task.story.owner not in {before, m.me}:
         m.owners.setdefault(task.story.owner, m.now)
@@ -172,8 +180,8 @@ def _entry_stored(m: Memory, event: events.EntryStored) -> None:
 
 
 def _react_beside_write(m: Memory, task: TaskRecord, entry: Entry) -> None:
-    """The agent's word came first: our own write will be refused, and the story read then."""
-    if isinstance(entry, (Failed, Ended)):
+    """Another orchestrator came first: our own write will be refused, and the story read then."""
+    if isinstance(entry, Ended):
         m.agents.vacate(entry.agent_id, task.task_id)
 
 
@@ -208,20 +216,32 @@ def _foreign(m: Memory, event: events.EntryStored, task_id: str) -> TaskRecord |
 
 
 def _story_read(m: Memory, event: events.StoryRead) -> None:
-    """The truth about a task whose write was refused or unknown."""
+    """The truth about a task whose write was refused or unknown, or that we seem to know wrongly."""
     task = m.tasks.get(event.task_id)
-    if task is None:
+    if task is None or (task.writing is not None and not task.is_doubtful):
         return
+    if event.story.expect < task.story.expect:
+        # Read before what was folded since.
+        if task.writing is not None:
+            m.out.append(ReadStory(task.task_id))
+        return
+    if task.writing is None and event.story.epoch == task.story.epoch:
+        task.story.expect = event.story.expect
+        return
+    _adopt(m, task, event.story)
+
+
+def _adopt(m: Memory, task: TaskRecord, story: Story) -> None:
+    """Go on from the story as it was read; what was being written and is not in it is written again."""
     entry = task.writing
     attempts.release_agents(m, task)
     task.writing = None
-    envelope_seq = event.story.envelope_seq
-    task.story = event.story
-    task.story.envelope, task.story.envelope_seq = None, envelope_seq
+    task.story = story
+    task.story.envelope = None
     if task.story.owner not in ("", m.me):
         m.owners.setdefault(task.story.owner, m.now)
-    last = event.story.last
-    if event.story.is_terminal and isinstance(last, (Succeeded, Closed)):
+    last = story.last
+    if story.is_terminal and isinstance(last, (Succeeded, Closed)):
         attempts.ended(m, task, last)
         return
     attempts.resync(m, task)

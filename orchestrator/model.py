@@ -47,9 +47,13 @@ class TaskRecord:
     """Its TASKS message is held here and not acked yet."""
     writing: Entry | None = None
     """The entry whose receipt is awaited; at most one a task."""
+    is_doubtful: bool = False
+    """That write failed, or nobody knows: its story is being read."""
     wish: Wish | None = None
     accepted_at: float | None = None
     resend_at: float = 0.0
+    lease_epoch: int = 0
+    """The attempt that the lease is about."""
     lease_until: float = 0.0
     last_end: float = 0.0
     """When the attempt must have ended, progress or not."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from outrider.broker.messages import AttemptError, SpooledEpoch
 from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.states import AgentState, ErrorClass
 from outrider.ledger.entries import Closed, Ended
+from outrider.ledger.rules import Phase
 from outrider.orchestrator import events
 from outrider.orchestrator import instructions as do
 from outrider.orchestrator.config import Thresholds
@@ -193,9 +196,13 @@ def test_a_success_that_beats_our_own_write_stands() -> None:
     d.join()
     epoch = d.run()
     d.feed(events.CancelRequested("t1", "too late"))
-    d.record(Succeeded("t1", 1, "a", epoch), "a")
-    assert d.last(do.Announce).state == "succeeded"
+    success = Succeeded("t1", 1, "a", epoch)
+    d.record(success, "a")
     d.feed(events.WriteFailed("t1", True, "another entry came first"))
+    story = d.core.memory.tasks["t1"].story
+    story = replace(story, expect=d.seq, epoch=d.seq, phase=Phase.CLOSED, last=success)
+    d.feed(events.StoryRead("t1", story))
+    assert d.last(do.Announce).state == "succeeded"
     assert "t1" not in d.core.memory.tasks
 
 
