@@ -19,9 +19,13 @@ CHECK_EVERY_S = 1.0
 
 def joined(m: Memory, event: AgentJoined) -> None:
     """An instance has the name now; what an earlier instance ran and did not spool is lost."""
+    welcome(m, event, keep={s.epoch for s in event.spooled})
+
+
+def welcome(m: Memory, event: AgentJoined, keep: set[int]) -> None:
+    """Take an instance in; of its name's attempts only those in `keep` may live on if it is a new one."""
     agent = m.agents.enter(event.agent_id)
     is_new = agent.instance != event.instance
-    spooled = {s.epoch for s in event.spooled}
     was_gone = agent.state is AgentState.OFFLINE
     agent.instance, agent.slots, agent.labels, agent.host = (
         event.instance,
@@ -34,7 +38,7 @@ def joined(m: Memory, event: AgentJoined) -> None:
     agent.cool_until, agent.is_probing, agent.uncharged_in_a_row = 0.0, False, 0
     m.agents.declare(agent, event.kinds)
     if is_new:
-        lose_all(m, agent, "the agent restarted", keep=spooled)
+        lose_all(m, agent, "the agent restarted", keep=keep)
     if is_new or was_gone:
         announce(m, agent, "joined")
 
@@ -67,6 +71,11 @@ def heard(m: Memory, agent: AgentRecord) -> None:
 
 def beat(m: Memory, event: AgentBeat) -> None:
     """A sign of life: the agent is back if it was missed, and tells which attempts it has."""
+    if _is_unmet(m, event):
+        join = AgentJoined(
+            event.agent_id, event.instance, event.kinds or (), event.slots, event.labels or (), (), ""
+        )
+        welcome(m, join, keep=set(event.running | event.spooled))
     agent = m.agents.get(event.agent_id)
     if agent is None or (agent.instance and agent.instance != event.instance):
         m.counters["beats_of_unknown_agents"] += 1
@@ -88,6 +97,16 @@ def beat(m: Memory, event: AgentBeat) -> None:
         announce(m, agent, "back")
     for task_id in list(agent.tasks):
         _compare(m, m.tasks.get(task_id), agent, event)
+
+
+def _is_unmet(m: Memory, event: AgentBeat) -> bool:
+    """An instance beats that joined elsewhere, and whoever let it in died before the ledger had it."""
+    if not m.is_recovered or not event.kinds or event.state is AgentState.OFFLINE:
+        return False
+    agent = m.agents.get(event.agent_id)
+    if agent is None or not agent.instance:
+        return True
+    return agent.instance != event.instance and agent.state is AgentState.OFFLINE
 
 
 def _state_now(m: Memory, agent: AgentRecord, said: AgentState) -> AgentState:
