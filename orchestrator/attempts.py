@@ -54,6 +54,14 @@ def close(m: Memory, task: TaskRecord, type_: str, reason: str) -> None:
     write(m, task, entry)
 
 
+def expire_if_late(m: Memory, task: TaskRecord) -> bool:
+    """End a task whose deadline has passed; tells whether it has."""
+    is_late = task.deadline is not None and m.now >= task.deadline
+    if is_late:
+        close(m, task, "expired", "the deadline passed")
+    return is_late
+
+
 def written(m: Memory, task: TaskRecord, seq: int) -> None:
     """The entry asked for is stored: fold it, then act on it."""
     entry, task.writing = task.writing, None
@@ -235,8 +243,8 @@ def due(m: Memory, task: TaskRecord) -> None:
     """The task's instant has come: find out which of its times it was."""
     if task.writing is not None or not m.is_mine(task):
         m.timers.set(task.task_id, m.now + 1.0)
-    elif task.deadline is not None and m.now >= task.deadline:
-        close(m, task, "expired", "the deadline passed")
+    elif expire_if_late(m, task):
+        return
     elif task.phase in LIVE and m.now >= task.lease_until:
         end_attempt(m, task, "timed_out", _why_timed_out(task), charged=True)
     elif task.phase is TaskPhase.ASSIGNED and m.now >= task.resend_at:

@@ -122,9 +122,7 @@ def _pulled(m: Memory, event: events.TaskPulled) -> None:
     )
     m.tasks[event.task_id] = task
     m.held[event.kind, event.priority] += 1
-    if event.deadline is not None and m.now >= event.deadline:
-        attempts.close(m, task, "expired", "the deadline passed while it waited")
-    else:
+    if not attempts.expire_if_late(m, task):
         attempts.make_ready(m, task)
 
 

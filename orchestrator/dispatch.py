@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from outrider.broker.routing import Choice, RouteAgent, RouteReason, RouteRequest, RouteTask
 from outrider.broker.states import AgentState
 from outrider.ledger.entries import Assigned
+from outrider.orchestrator import attempts
 from outrider.orchestrator.agent_table import AgentRecord
 from outrider.orchestrator.attempts import make_ready, write
 from outrider.orchestrator.fallback import choose
@@ -54,6 +55,8 @@ def _pick(m: Memory, kind: str, candidates: list[AgentRecord], most: int) -> lis
             break
         task = m.tasks.get(task_id)
         if task is None or task.phase is not TaskPhase.HELD or task.writing is not None:
+            continue
+        if attempts.expire_if_late(m, task):
             continue
         if task.requires and not any(_fits(agent, task) for agent in candidates):
             _no_candidate(m, task)
@@ -141,7 +144,7 @@ def _still_asked(m: Memory, round_: Round) -> list[TaskRecord]:
         task = m.tasks.get(task_id)
         if task is None or task.phase is not TaskPhase.ROUTING:
             continue
-        if task.writing is None:
+        if task.writing is None and not attempts.expire_if_late(m, task):
             found.append(task)
         else:
             put_back(m, task)
