@@ -115,19 +115,7 @@ class Agent:
             stack.callback(spool.close)
             if self._lifespan is not None:
                 await stack.enter_async_context(self._lifespan())
-            await _unwrapped(Session(profile, subjects, connection, spool), stop, on_ready)
-
-
-async def _unwrapped(session: Session, stop: asyncio.Event, on_ready: Callable[[str], None]) -> None:
-    """Run the session; the first error of its task group comes out as itself."""
-    try:
-        await session.run(stop, on_ready)
-    except ExceptionGroup as group:
-        named, rest = group.split(OutriderError)
-        first: BaseException = named or rest or group
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from None
+            await Session(profile, subjects, connection, spool).run(stop, on_ready)
 
 
 def _announce(what: str) -> None:

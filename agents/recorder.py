@@ -12,6 +12,7 @@ import random
 from collections.abc import Sequence
 
 from outrider.agents.spool import Finished, Spool
+from outrider.broker.background import Background
 from outrider.broker.codec import MAX_BODY_BYTES, decode, encode, load
 from outrider.broker.connection import Connection
 from outrider.broker.errors import OutriderError, WrongSequence, error_from_wire
@@ -103,9 +104,9 @@ class Recorder:
 
     async def run(self) -> None:
         """Settle and send again what the ledger did not confirm; runs until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        async with Background() as background:
             for _ in range(WORKERS):
-                group.create_task(self._work())
+                background.spawn(self._work())
 
     async def _work(self) -> None:
         while True:

@@ -21,6 +21,7 @@ from outrider.agents.membership import is_name_free, join
 from outrider.agents.recorder import Recorder
 from outrider.agents.spool import Spool
 from outrider.agents.task import Task
+from outrider.broker.background import Background
 from outrider.broker.codec import decode
 from outrider.broker.connection import Connection
 from outrider.broker.errors import NatsUnavailable
@@ -87,36 +88,32 @@ class Session:
         """
         await self._appender.start()
         self._connection.on_link(lambda is_up: self._rejoin.set() if is_up else None)
-        async with asyncio.TaskGroup() as group:
-            background = [group.create_task(work) for work in (self._appender.run(), self._recorder.run())]
-            background += [group.create_task(watch) for watch in (self._watch_link(), self._watch_attempts())]
+        async with Background() as background:
+            works = (self._appender.run(), self._recorder.run(), self._watch_link(), self._watch_attempts())
+            for work in works:
+                background.spawn(work)
             try:
-                await self._serve(group, background, stop, on_ready)
+                await self._serve(background, stop, on_ready)
             except asyncio.CancelledError:
                 await self._attempts.interrupt(INTERRUPT_WITHIN_S)
                 await self._recorder.emptied(INTERRUPT_WITHIN_S)
                 raise
             finally:
                 await self._say_goodbye()
-                for task in background:
-                    task.cancel()
+            await background.end()
 
     async def _serve(
-        self,
-        group: asyncio.TaskGroup,
-        background: list[asyncio.Task[None]],
-        stop: asyncio.Event,
-        on_ready: Callable[[str], None],
+        self, background: Background, stop: asyncio.Event, on_ready: Callable[[str], None]
     ) -> None:
-        leaving = group.create_task(self._until_leaving(stop))
+        leaving = background.spawn(self._until_leaving(stop))
         try:
-            entering = group.create_task(self._enter())
+            entering = background.spawn(self._enter())
             await asyncio.wait({entering, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not entering.done():
                 entering.cancel()
                 return
-            background.append(group.create_task(self._watch_pulse(entering.result())))
-            background.append(group.create_task(self._stay_joined()))
+            background.spawn(self._watch_pulse(entering.result()))
+            background.spawn(self._stay_joined())
             on_ready(f"agent {self._profile.name}")
             await leaving
         finally:

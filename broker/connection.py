@@ -17,7 +17,6 @@ from typing import Any, Protocol, Self
 
 import nats
 from nats import errors as nats_errors
-from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
 from outrider.broker.config import NatsSettings
@@ -30,6 +29,7 @@ from outrider.broker.errors import (
     TimedOut,
     WrongCredentials,
 )
+from outrider.broker.quick_client import QuickClient
 
 log = logging.getLogger(__name__)
 
@@ -65,33 +65,12 @@ class ApiError(OutriderError):
         self.err_code = err_code
 
 
-class _Client(Client):
-    """nats-py whose read loop outlives a PONG that nobody waits for any more."""
-
-    async def _process_pong(self) -> None:
-        # A flush that was cancelled or timed out leaves its future in the list; nats-py 2.16 ends the
-        # read loop with InvalidStateError when the PONG for it comes, and hears nothing for seconds.
-        if self._pongs and self._pongs[0].done():
-            self._pongs[0] = asyncio.get_running_loop().create_future()
-        await super()._process_pong()
-
-    @staticmethod
-    def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        # A tenth of the cost of nats-py's own: every pulled and followed message has headers.
-        found = {}
-        for line in raw.decode("utf-8", "replace").split("\r\n"):
-            name, colon, value = line.partition(":")
-            if colon and " " not in name:
-                found[name] = value.strip()
-        return found
-
-
 class Connection:
     """Publish, request and subscribe on one connection. Open it with `Connection.open`."""
 
     def __init__(self, settings: NatsSettings) -> None:
         self.settings = settings
-        self.client: Client = _Client()
+        self.client = QuickClient()
         self.closed = asyncio.Event()
         self._closing = False
         self._last_error: Exception | None = None
@@ -260,6 +239,10 @@ class Connection:
             ) from None
         except (nats_errors.Error, OSError) as error:
             raise NatsUnavailable(f"request to {subject} failed: {error}") from None
+
+    async def subscribe_directly(self, subject: str, callback: OnMessage) -> Subscription:
+        """As `subscribe`, without a queue between: `callback` must not wait for what comes from NATS."""
+        return await self.client.subscribe_directly(subject, callback)
 
     async def subscribe(self, subject: str, callback: OnMessage, queue: str = "") -> Subscription:
         """Call back for each message, one at a time; the caller bounds what it keeps."""

@@ -201,7 +201,7 @@ class TaskExpired(TaskEnded):
 def _classes(root: type[OutriderError]) -> dict[str, type[OutriderError]]:
     found = {root.code: root}
     for child in root.__subclasses__():
-        found |= _classes(child)
+        found = _classes(child) | found
     return found
 
 

@@ -44,10 +44,20 @@ def parse_time(text: str) -> float:
 
 
 class Follower:
-    """Calls back for each stored message that matches, in order, exactly once per process."""
+    """Calls back for each stored message that matches, in order, exactly once per process.
+
+    With `is_direct` the callback must not wait for anything that comes from NATS.
+    """
 
     def __init__(
-        self, connection: Connection, stream: str, filters: list[str], on_stored: OnStored, after: int = 0
+        self,
+        connection: Connection,
+        stream: str,
+        filters: list[str],
+        on_stored: OnStored,
+        after: int = 0,
+        *,
+        is_direct: bool = False,
     ) -> None:
         self._connection = connection
         self._stream = stream
@@ -59,6 +69,7 @@ class Follower:
         """Set once all that was stored before the start has been handled."""
         self._again = asyncio.Event()
         self._is_stopped = False
+        self._is_direct = is_direct
         self._consumer_seq = 0
         self._heard_at = 0.0
         self._inbox = ""
@@ -90,7 +101,8 @@ class Follower:
         self._problem = None
         self._consumer_seq = 0
         self._inbox = self._connection.new_inbox()
-        subscription = await self._connection.subscribe(self._inbox, partial(self._received, self._inbox))
+        subscribe = self._connection.subscribe_directly if self._is_direct else self._connection.subscribe
+        subscription = await subscribe(self._inbox, partial(self._received, self._inbox))
         self._connection.on_link(self._link_changed)
         name = ""
         try:

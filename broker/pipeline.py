@@ -81,7 +81,7 @@ class Appender:
         return len(self._pending)
 
     async def start(self) -> None:
-        await self._connection.subscribe(self._inbox + ".*", self._confirmed)
+        await self._connection.subscribe_directly(self._inbox + ".*", self._confirmed)
 
     async def run(self) -> None:
         """Give up on silent publishes; runs until cancelled, and then gives up on all."""
@@ -144,7 +144,6 @@ class Pulled:
 
     subject: str
     data: bytes
-    headers: Mapping[str, str] | None
     ack_to: str
 
 
@@ -152,7 +151,7 @@ class Puller:
     """Keeps a bounded number of messages of one durable consumer on their way.
 
     The owner states how many more it wants with `want`; requests lost with a connection or a stream
-    leader are asked for again.
+    leader are asked for again. With `is_direct` the callback must not wait for what comes from NATS.
     """
 
     def __init__(
@@ -163,10 +162,13 @@ class Puller:
         on_pulled: Callable[[Pulled], Awaitable[None]],
         expires_s: float = 30.0,
         heartbeat_s: float = 5.0,
+        *,
+        is_direct: bool = False,
     ) -> None:
         self._connection = connection
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._on_pulled = on_pulled
+        self._is_direct = is_direct
         self._request = {"expires": int(expires_s * SECOND), "idle_heartbeat": int(heartbeat_s * SECOND)}
         self._silence_s = 2.5 * heartbeat_s
         self._inbox = connection.new_inbox()
@@ -181,7 +183,8 @@ class Puller:
         return self._credit
 
     async def start(self) -> None:
-        self._subscription = await self._connection.subscribe(self._inbox, self._received)
+        subscribe = self._connection.subscribe_directly if self._is_direct else self._connection.subscribe
+        self._subscription = await subscribe(self._inbox, self._received)
 
     async def stop(self) -> None:
         """Forget the open requests; the server ends them by their expiry."""
@@ -214,7 +217,7 @@ class Puller:
         self._heard_at = self._loop.time()
         if message.reply.startswith("$JS.ACK"):
             self._credit = max(0, self._credit - 1)
-            await self._on_pulled(Pulled(message.subject, message.data, message.headers, message.reply))
+            await self._on_pulled(Pulled(message.subject, message.data, message.reply))
             return
         headers = message.headers or {}
         if headers.get("Status") != "100":

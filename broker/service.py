@@ -10,7 +10,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Self
+from typing import Any
 
 from nats.micro import add_service
 from nats.micro.request import Request
@@ -131,46 +131,6 @@ async def _respond_error(request: Request, error: OutriderError, fmt: Format) ->
             _one_line(error.message),
             dump(error.to_wire(), fmt),
         )
-
-
-class Background:
-    """The background tasks of one service: one that dies ends the service with its error.
-
-    Use it as `async with Background() as background:`; the block's own end waits for `end()`.
-    """
-
-    def __init__(self) -> None:
-        self._group = asyncio.TaskGroup()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        await self._group.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc: Any) -> None:
-        try:
-            await self._group.__aexit__(*exc)
-        except BaseExceptionGroup as several:
-            raise _first(several) from several
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` beside; it must end by itself or be ended by `end`."""
-        task = self._group.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def end(self) -> None:
-        """Cancel what still runs and wait for it."""
-        while self._tasks:
-            # Again and again: before Python 3.12 `wait_for` may swallow a cancellation.
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.wait(self._tasks, timeout=0.2)
-
-
-def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:
-    error = several.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def run_until_signal(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:

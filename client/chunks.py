@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 from typing import Any, NamedTuple
 
+from outrider.broker.background import Background
 from outrider.broker.codec import decode
 from outrider.broker.connection import Connection
 from outrider.broker.errors import DecodeError, OutriderError
@@ -73,13 +74,13 @@ class ChunkReader:
 
     async def _feed(self) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
-                following = group.create_task(self._follower.run())
+            async with Background() as background:
+                following = background.spawn(self._follower.run())
                 await self._watcher.until_over(self._watch)
                 await self._arrived.put(_End(await self._reader.last_chunk(self._watch.task_id)))
                 await asyncio.wait([following])
-        except* OutriderError as group_of_errors:
-            await self._arrived.put(_End(0, group_of_errors.exceptions[0]))
+        except OutriderError as error:
+            await self._arrived.put(_End(0, error))
 
     async def _stored(self) -> AsyncGenerator[Stored, None]:
         end: _End | None = None

@@ -11,13 +11,13 @@ import logging
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any, Self
 
+from outrider.broker.background import Background
 from outrider.broker.clock import Clock, SystemClock
 from outrider.broker.config import NatsSettings, environment, fleet_name, nats_settings
 from outrider.broker.connection import Connection
 from outrider.broker.errors import NatsUnavailable, NobodyAnswers, OutriderError, TaskNotFound, TimedOut
 from outrider.broker.messages import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, Done
 from outrider.broker.pipeline import Appender
-from outrider.broker.service import Background
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects, check_name
 from outrider.broker.views import AgentView, OrchestratorStats, TaskView

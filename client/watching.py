@@ -136,13 +136,15 @@ class Watcher:
     async def _listen_to_all(self) -> None:
         self._matched_at = self._loop.time()
         if self._wildcard is None:
-            self._wildcard = await self._connection.subscribe(self._subjects.all_live, self._received)
+            self._wildcard = await self._connection.subscribe_directly(
+                self._subjects.all_live, self._received
+            )
 
     async def _listen_to_each(self, task_ids: list[str]) -> None:
         for task_id in task_ids:
             if task_id not in self._singles:
                 live = self._subjects.live(task_id)
-                self._singles[task_id] = await self._connection.subscribe(live, self._received)
+                self._singles[task_id] = await self._connection.subscribe_directly(live, self._received)
 
     async def until_over(self, watch: Watch) -> None:
         """Wait for the task's end. Raises what stopped this client from learning it."""
@@ -267,7 +269,7 @@ class Watcher:
     async def _drop(self, subscription: Any) -> None:
         if subscription is not None and self._connection.is_connected:
             with contextlib.suppress(Exception):
-                await subscription.unsubscribe()
+                await self._connection.unsubscribe(subscription)
 
     def give_up(self, error: Exception) -> None:
         """Nothing will be learned any more: tell everybody who waits or will wait."""

@@ -12,18 +12,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from outrider.broker.clock import Clock
-from outrider.broker.codec import decode, dump, encode, load
+from outrider.broker.codec import dump, encode
 from outrider.broker.connection import Connection
-from outrider.broker.errors import NobodyAnswers, OutcomeUnknown, OutriderError, TimedOut, error_from_wire
+from outrider.broker.errors import OutcomeUnknown, OutriderError
 from outrider.broker.messages import Assignment, CancelAttempt, Ping, TaskEnvelope
 from outrider.broker.pipeline import Appender, Pulled, Receipt, ack, give_back, guard
-from outrider.broker.routing import RouteAnswer, RouteReason
+from outrider.broker.routing import RouteReason
 from outrider.broker.schema import to_map
 from outrider.broker.subjects import Subjects
 from outrider.ledger.entries import Assigned, Entry
 from outrider.ledger.reader import LedgerReader, record_of
 from outrider.orchestrator import events, instructions
 from outrider.orchestrator.config import Thresholds
+from outrider.orchestrator.inbox import Door
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Wires:
 
     clock: Clock
     post: Callable[[events.Event], None]
-    spawn: Callable[[Coroutine[Any, Any, None]], None]
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
     announce: Callable[[str, str], None]
 
 
@@ -62,6 +63,9 @@ class Effects:
         self.queued: dict[str, Pulled] = {}
         """Messages of the queue that are held and not acked yet."""
         self.assign_inbox = connection.new_inbox()
+        self.route_inbox = connection.new_inbox()
+        self._rounds: dict[int, asyncio.TimerHandle] = {}
+        self._door = Door(wires.clock)
         self.ping_inbox = connection.new_inbox()
         self._do: dict[type, Callable[[Any], Coroutine[Any, Any, None]]] = {
             instructions.Write: self._write,
@@ -87,10 +91,10 @@ class Effects:
 
         def receipt(r: Receipt) -> None:
             if r.error is None:
-                self._post(events.Written(task_id, r.seq))
+                self._post(events.Written(task_id, i.number, r.seq))
             else:
                 unknown = isinstance(r.error, OutcomeUnknown)
-                self._post(events.WriteFailed(task_id, not unknown, r.error.message))
+                self._post(events.WriteFailed(task_id, i.number, not unknown, r.error.message))
 
         subject = self._subjects.ledger_orchestrator(task_id, self._me)
         headers = guard(i.expect, self._subjects.story(task_id))
@@ -131,27 +135,24 @@ class Effects:
         self._post(events.StoryRead(task_id, story))
 
     async def _route(self, i: instructions.Route) -> None:
-        self._spawn(self._ask_router(i))
+        number = i.round
+        give_up = asyncio.get_running_loop().call_later(self._route_budget_s, self._route_late, number)
+        self._rounds[number] = give_up
+        await self._connection.publish(
+            self._subjects.route, encode(i.request), f"{self.route_inbox}.{number}"
+        )
 
-    async def _ask_router(self, i: instructions.Route) -> None:
-        try:
-            message = await self._connection.request(
-                self._subjects.route, encode(i.request), self._route_budget_s
-            )
-            body = load(message.data)
-            error = error_from_wire(body)
-            if error is not None:
-                raise error
-            answer = decode(RouteAnswer, message.data)
-        except NobodyAnswers:
-            self._post(events.RouteFailed(i.round, RouteReason.FALLBACK_NO_ROUTER))
-        except TimedOut:
-            self._post(events.RouteFailed(i.round, RouteReason.FALLBACK_TIMEOUT))
-        except OutriderError as error:
-            log.warning("the router's answer is not usable: %s", error.message)
-            self._post(events.RouteFailed(i.round, RouteReason.FALLBACK_BAD_ANSWER))
-        else:
-            self._post(events.Routed(i.round, answer.choices, answer.model))
+    def _route_late(self, number: int) -> None:
+        if self._rounds.pop(number, None) is not None:
+            self._post(events.RouteFailed(number, RouteReason.FALLBACK_TIMEOUT))
+
+    async def routed(self, message: Any) -> None:
+        """The router's answer to one round, read from `<inbox>.<round>`; a late one is not heard."""
+        number = int(message.subject.rpartition(".")[2])
+        give_up = self._rounds.pop(number, None)
+        if give_up is not None:
+            give_up.cancel()
+            self._post(self._door.route_answer(number, message))
 
     async def _assign(self, i: instructions.Assign) -> None:
         envelope = self.envelopes.get(i.task_id)

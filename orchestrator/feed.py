@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from outrider.broker.background import Background
 from outrider.broker.connection import Connection
 from outrider.broker.follower import Follower, OnStored
 from outrider.broker.subjects import Subjects
@@ -16,9 +17,13 @@ from outrider.broker.subjects import Subjects
 class LedgerFeed:
     """Follows the ledger with the narrowest filter that misses nothing."""
 
-    def __init__(self, connection: Connection, subjects: Subjects, on_stored: OnStored) -> None:
+    def __init__(
+        self, connection: Connection, subjects: Subjects, on_replayed: OnStored, on_stored: OnStored
+    ) -> None:
+        """`on_replayed` gets what was stored before the start and may wait; `on_stored` must not."""
         self._connection = connection
         self._subjects = subjects
+        self._on_replayed = on_replayed
         self._on_stored = on_stored
         self._is_alone = True
         self._changed = asyncio.Event()
@@ -47,10 +52,14 @@ class LedgerFeed:
         return [self._subjects.agent_outcomes, self._subjects.all_members]
 
     async def _follow(self, filters: list[str], after: int, *, until_caught_up: bool) -> int:
-        follower = Follower(self._connection, self._subjects.ledger_stream, filters, self._on_stored, after)
+        on_stored = self._on_replayed if until_caught_up else self._on_stored
+        stream = self._subjects.ledger_stream
+        follower = Follower(
+            self._connection, stream, filters, on_stored, after, is_direct=not until_caught_up
+        )
         until = follower.caught_up if until_caught_up else self._changed
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(follower.run())
+        async with Background() as background:
+            background.spawn(follower.run())
             await until.wait()
             follower.stop()
         return follower.last_seq

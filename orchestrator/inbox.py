@@ -6,12 +6,14 @@ import logging
 from typing import Any
 
 from outrider.broker.clock import Clock
-from outrider.broker.codec import MAX_ENVELOPE_BYTES, decode
-from outrider.broker.errors import DecodeError, OutriderError
+from outrider.broker.codec import MAX_ENVELOPE_BYTES, decode, load
+from outrider.broker.errors import DecodeError, OutriderError, error_from_wire
 from outrider.broker.facts import facts_of
 from outrider.broker.follower import Stored
 from outrider.broker.messages import AssignAnswer, Heartbeat, Pulse, TaskEnvelope
 from outrider.broker.pipeline import Pulled
+from outrider.broker.routing import RouteAnswer, RouteReason
+from outrider.broker.schema import from_map
 from outrider.broker.subjects import parse_agent, parse_chunk, parse_task
 from outrider.ledger.entries import Assigned, decode_member
 from outrider.ledger.reader import record_of
@@ -101,6 +103,21 @@ class Door:
         except OutriderError as error:
             return events.AssignAnswered(task_id, int(epoch), False, f"unreadable answer: {error.message}")
         return events.AssignAnswered(task_id, int(epoch), answer.accepted, answer.reason)
+
+    def route_answer(self, number: int, message: Any) -> events.Event:
+        """The router's choices, or why there are none."""
+        if is_unheard(message):
+            return events.RouteFailed(number, RouteReason.FALLBACK_NO_ROUTER)
+        try:
+            body = load(message.data)
+            error = error_from_wire(body)
+            if error is not None:
+                raise error
+            answer = from_map(RouteAnswer, body)
+        except OutriderError as error:
+            log.warning("the router's answer is not usable: %s", error.message)
+            return events.RouteFailed(number, RouteReason.FALLBACK_BAD_ANSWER)
+        return events.Routed(number, answer.choices, answer.model)
 
     def chunk(self, subject: str) -> events.Event:
         agent_id, task_id, attempt = parse_chunk(subject)

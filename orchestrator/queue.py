@@ -51,7 +51,9 @@ class TaskQueue:
             except OutriderError as error:
                 log.warning("consumer of kind %s priority %d is not made yet: %s", kind, priority, error)
                 return
-            puller = Puller(self._connection, self._subjects.tasks_stream, name, self._on_pulled)
+            puller = Puller(
+                self._connection, self._subjects.tasks_stream, name, self._on_pulled, is_direct=True
+            )
             await puller.start()
             self._pullers[kind, priority] = puller
 
@@ -59,7 +61,9 @@ class TaskQueue:
         """Ask for as many messages as each window allows."""
         for (kind, priority), puller in self._pullers.items():
             room = self._window(kind, priority)
-            if room > puller.credit or puller.is_stale:
+            missing = room - puller.credit
+            # Asking costs a write: not for one message while plenty are on their way.
+            if missing > room // 4 or puller.is_stale:
                 await puller.want(room)
 
     def reconnected(self) -> None:

@@ -9,14 +9,16 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from outrider.broker.background import Background
 from outrider.broker.clock import Clock, SystemClock
 from outrider.broker.codec import encode
 from outrider.broker.config import NatsSettings
 from outrider.broker.connection import Connection
 from outrider.broker.errors import NatsUnavailable, OutriderError
+from outrider.broker.follower import Stored
 from outrider.broker.messages import Pulse
 from outrider.broker.pipeline import Pulled
-from outrider.broker.service import Background, Endpoints
+from outrider.broker.service import Endpoints
 from outrider.broker.streams import ensure_streams
 from outrider.broker.subjects import Subjects
 from outrider.orchestrator import events
@@ -44,7 +46,7 @@ class Shell:
         subjects: Subjects,
         thresholds: Thresholds,
         clock: Clock,
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         self.orchestrator_id = f"o-{uuid.uuid4().hex[:12]}"
         self._connection = connection
@@ -61,7 +63,7 @@ class Shell:
         self._effects = Effects(connection, subjects, self.orchestrator_id, thresholds, wires)
         self._requests = Requests(connection, subjects, self.core, self._effects, clock, self.post)
         self._queue = TaskQueue(connection, subjects, self.core.window, self._pulled)
-        self._feed = LedgerFeed(connection, subjects, self._stored)
+        self._feed = LedgerFeed(connection, subjects, self._replayed, self._stored)
         self._endpoints = Endpoints(connection, "outrider-orchestrator", VERSION, "assigns tasks to agents")
         self._known_kinds: set[str] = set()
 
@@ -73,9 +75,10 @@ class Shell:
     async def start(self) -> None:
         """Recover from the ledger, then begin to serve. Raises StreamDrift or NatsUnavailable."""
         await ensure_streams(self._connection, self._subjects)
-        s, subscribe = self._subjects, self._connection.subscribe
+        s, subscribe = self._subjects, self._connection.subscribe_directly
         await self._effects.appender.start()
         await subscribe(self._effects.assign_inbox + ".*.*", self._assign_answered)
+        await subscribe(self._effects.route_inbox + ".*", self._effects.routed)
         await subscribe(self._effects.ping_inbox + ".*", self._ping_answered)
         await subscribe(s.all_heartbeats, self._heartbeat)
         await subscribe(s.all_pulses, self._pulse)
@@ -102,6 +105,8 @@ class Shell:
             self._room.set()
             if self.core.memory.agents.declared - self._known_kinds:
                 self._spawn(self._serve_new_kinds())
+            # First let what was published go out, then think of the next pull.
+            await asyncio.sleep(0)
             if self._connection.is_connected:
                 await self._queue.top_up()
 
@@ -160,11 +165,14 @@ class Shell:
                 self._effects.envelopes.setdefault(event.task_id, envelope)
         self.post(event)
 
-    async def _stored(self, stored: Any) -> None:
+    async def _stored(self, stored: Stored) -> None:
         event = self._door.entry(stored)
-        if event is None:
-            return
-        self.post(event)
+        if event is not None:
+            self.post(event)
+
+    async def _replayed(self, stored: Stored) -> None:
+        """As `_stored`, no faster than the core folds."""
+        await self._stored(stored)
         while len(self._inbox) > MOST_IN_INBOX:
             self._room.clear()
             await self._room.wait()

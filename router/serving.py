@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from outrider.broker.background import Background
 from outrider.broker.codec import decode
 from outrider.broker.config import NatsSettings
 from outrider.broker.connection import Connection
@@ -111,12 +112,14 @@ async def serve(
         await endpoints.start()
         await endpoints.add("route", subjects.route, service.answer, queue=QUEUE, inline=True)
         await connection.settle()
-        follower = Follower(ledger, subjects.ledger_stream, [subjects.all_ledger], service.learn)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(follower.run())
-            watching = group.create_task(service.watch_models())
+        follower = Follower(
+            ledger, subjects.ledger_stream, [subjects.all_ledger], service.learn, is_direct=True
+        )
+        async with Background() as background:
+            background.spawn(follower.run())
+            background.spawn(service.watch_models())
             on_ready(f"router {service.predictor.version}")
             await stop.wait()
             follower.stop()
-            watching.cancel()
+            await background.end()
         await endpoints.stop()

@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from typing import Any
 
+from outrider.broker.background import Background
 from outrider.broker.clock import Clock
 from outrider.broker.codec import decode, dump
 from outrider.broker.connection import Connection
@@ -69,12 +70,12 @@ class Feeds:
     async def run(self) -> None:
         """Feed until cancelled."""
         await self._connection.subscribe(self._subjects.all_heartbeats, self._beat)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_ledger())
-            group.create_task(self._fetch_torn())
-            group.create_task(self._list_agents())
-            group.create_task(self._count_waiting())
-            group.create_task(self._tick())
+        async with Background() as background:
+            background.spawn(self._follow_ledger())
+            background.spawn(self._fetch_torn())
+            background.spawn(self._list_agents())
+            background.spawn(self._count_waiting())
+            background.spawn(self._tick())
 
     def stop(self) -> None:
         """Let the follower end, before `run` is cancelled."""
@@ -88,8 +89,8 @@ class Feeds:
         follower = self._follower = Follower(
             self._connection, self._subjects.ledger_stream, filters, self._stored, after=after
         )
-        async with asyncio.TaskGroup() as group:
-            group.create_task(follower.run())
+        async with Background() as background:
+            background.spawn(follower.run())
             await follower.caught_up.wait()
             self._hub.backfill(self._clock.wall())
             self.caught_up.set()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
+from outrider.broker.background import Background
 from outrider.broker.clock import Clock
 from outrider.broker.errors import OutriderError
 from outrider.broker.states import TaskState
@@ -33,9 +34,9 @@ class RunningFinder:
         while True:
             await asyncio.sleep(ASK_EVERY_S)
             if self._hub.viewers:
-                async with asyncio.TaskGroup() as group:
+                async with Background() as background:
                     for task_id in self._doubtful():
-                        group.create_task(self._ask(task_id))
+                        background.spawn(self._ask(task_id))
 
     def _doubtful(self) -> list[str]:
         projection, before = self._hub.projection, self._clock.wall() - NOT_BEFORE_S

@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 import uvicorn
 
+from outrider.broker.background import Background
 from outrider.broker.clock import SystemClock
 from outrider.broker.config import NatsSettings
 from outrider.broker.errors import OutriderError, PortTaken
@@ -68,17 +69,17 @@ async def serve_bridge(
         async with open_client(settings, fleet, clock) as client:
             bridge = build_bridge(client, clock, ui, version("outrider"))
             server = _Server(_options(build_app(bridge)))
-            async with asyncio.TaskGroup() as group:
-                parts = [group.create_task(part) for part in bridge.parts()]
-                serving = group.create_task(server.serve([listening]))
+            async with Background() as background:
+                for part in bridge.parts():
+                    background.spawn(part)
+                serving = background.spawn(server.serve([listening]))
                 await _first_of(server.is_up, serving)
                 on_ready(f"ui {_address(ui.host, listening)}")
                 await _first_of(stop, serving)
                 server.should_exit = True
                 await serving
                 bridge.stop()
-                for part in parts:
-                    part.cancel()
+                await background.end()
 
 
 def _options(app: object) -> uvicorn.Config:

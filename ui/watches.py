@@ -9,6 +9,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
+from outrider.broker.background import Background
 from outrider.broker.codec import decode
 from outrider.broker.connection import Connection
 from outrider.broker.errors import DecodeError, OutriderError, Refused
@@ -58,7 +59,7 @@ class Watches:
         self._reader = reader
         self._hub = hub
         self._opened: dict[str, _Opened] = {}
-        self._group: asyncio.TaskGroup | None = None
+        self._background: Background | None = None
         self._waking: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -68,7 +69,7 @@ class Watches:
 
     async def run(self) -> None:
         """Follow what is watched until cancelled."""
-        async with asyncio.TaskGroup() as self._group:
+        async with Background() as self._background:
             await asyncio.Event().wait()
 
     def stop(self) -> None:
@@ -80,10 +81,10 @@ class Watches:
         """The watch of a task; `close` it again. Raises TooManyWatched."""
         opened = self._opened.get(task_id)
         if opened is None:
-            if self._group is None or len(self._opened) >= MOST_WATCHES:
+            if self._background is None or len(self._opened) >= MOST_WATCHES:
                 raise TooManyWatched(f"{len(self._opened)} tasks are watched already")
             watch = Watch(task_id)
-            opened = _Opened(watch, self._group.create_task(self._follow(watch)))
+            opened = _Opened(watch, self._background.spawn(self._follow(watch)))
             self._opened[task_id] = opened
         opened.viewers += 1
         return opened.watch

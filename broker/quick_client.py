@@ -1,0 +1,92 @@
+"""nats-py's client with two repairs and a short way for messages that need no queue.
+
+The only file that touches nats-py's private parts, so its range is pinned to the minor version. What it
+saves, measured on the pipeline: some 25 us of the 40 us that nats-py spends on one received message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.subscription import Subscription
+
+OnMessage = Callable[[Any], Awaitable[None]]
+STATUS_LINE = len("NATS/1.0")
+
+
+def parse_headers(raw: bytes) -> dict[str, str] | None:
+    """The headers of a message as sent by the server; a status line becomes `Status` and `Description`."""
+    if not raw:
+        return None
+    first, _, rest = raw.decode("utf-8", "replace").partition("\r\n")
+    status, _, description = first[STATUS_LINE:].strip().partition(" ")
+    found = {"Status": status} if status else {}
+    if description:
+        found["Description"] = description
+    for line in rest.split("\r\n"):
+        name, colon, value = line.partition(":")
+        if colon and " " not in name:
+            found[name] = value.strip()
+    return found or None
+
+
+class DirectMessage:
+    """A received message whose headers are read only when somebody asks for them."""
+
+    __slots__ = ("_raw", "data", "reply", "subject")
+
+    def __init__(self, subject: str, reply: str, data: bytes, raw: bytes) -> None:
+        self.subject = subject
+        self.reply = reply
+        self.data = data
+        self._raw = raw
+
+    @property
+    def headers(self) -> dict[str, str] | None:
+        return parse_headers(self._raw)
+
+
+class QuickClient(Client):
+    """A client some of whose subscriptions are called straight from the read loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._direct: dict[int, OnMessage] = {}
+
+    async def subscribe_directly(self, subject: str, callback: OnMessage) -> Subscription:
+        """Call back from the read loop: `callback` must not wait for anything that comes from NATS."""
+        # `subscribe` takes the next number before it first waits.
+        self._direct[self._sid + 1] = callback
+        return await self.subscribe(subject)
+
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        self._direct.pop(sid, None)
+        super()._remove_sub(sid, max_msgs)
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        callback = self._direct.get(sid)
+        if callback is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(data)
+        try:
+            await callback(
+                DirectMessage(subject.decode(), reply.decode(), bytes(data), bytes(headers or b""))
+            )
+        except Exception as error:  # noqa: BLE001 - nats-py reports a callback's error in the same way
+            await self._error_cb(error)
+
+    async def _process_pong(self) -> None:
+        # A flush that was cancelled or timed out leaves its future in the list; nats-py 2.16 ends the
+        # read loop with InvalidStateError when the PONG for it comes, and hears nothing for seconds.
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        return parse_headers(b"NATS/1.0\r\n" + raw) or {}
