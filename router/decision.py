@@ -18,7 +18,9 @@ Costs = NDArray[np.float64]
 TIE_BREAK = 1e-6
 """Costs that differ by less than this share are the same: the task's hash decides."""
 _SHIFT = np.uint64(31)
-_MIX = np.uint64(0x9E3779B97F4A7C15)
+_MIXER = 0x9E3779B97F4A7C15
+_MIX = np.uint64(_MIXER)
+_ALL_BITS = 2**64 - 1
 
 
 @lru_cache(maxsize=65536)
@@ -39,6 +41,14 @@ def draws(task_id: str, agents: NDArray[np.uint64]) -> Costs:
     mixed *= _MIX
     found: Costs = (mixed >> np.uint64(11)).astype(np.float64) / 2.0**53
     return found
+
+
+def draw_for(task: int, agent: int) -> float:
+    """What `draws` gives for one agent; both are told by their `hash_of`."""
+    mixed = (agent ^ task) * _MIXER & _ALL_BITS
+    mixed ^= mixed >> 31
+    mixed = mixed * _MIXER & _ALL_BITS
+    return (mixed >> 11) / 2.0**53
 
 
 @dataclass(slots=True)

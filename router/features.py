@@ -82,6 +82,30 @@ def agent_at_kind(kind: KindStats, agent: AgentStats, pair: PairStats, slots: in
     return AgentAtKind(expected, values, pair.load)
 
 
+def lone_rows(
+    task: tuple[float, ...],
+    asked_s: float,
+    agents: Sequence[AgentAtKind],
+    slots: Sequence[int],
+    in_flight: Sequence[int],
+) -> Floats:
+    """The rows of `pair_rows` for one task, without arrays for what is quicker with plain numbers."""
+    asked = log_seconds(asked_s)
+    rows = np.empty((len(agents), COUNT), np.float32)
+    rows[:, :_AGENT_AT] = task
+    rows[:, _AGENT_AT:] = [
+        (*agent.values, 0.0, busy / max(places, 1), agent.usual_load, asked - agent.prior)
+        for agent, places, busy in zip(agents, slots, in_flight, strict=True)
+    ]
+    if asked_s <= 0:
+        rows[:, _PAIR_AT] = 0.0
+    # NumPy's logarithm and not math's: the last bit must be that of `pair_rows`.
+    load_log = np.log1p(np.array(in_flight, np.float32))
+    rows[:, _LOAD_AT] = load_log
+    rows[:, _LOAD_AT + 2] = load_log - rows[:, _LOAD_AT + 2]
+    return rows
+
+
 def pair_rows(
     tasks: Sequence[tuple[tuple[float, ...], float]],
     agents: Sequence[AgentAtKind],

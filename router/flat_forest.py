@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,10 @@ MOST_TREES = 1024
 MOST_LEVELS = 32
 BLOCK = 256
 """Rows walked together: the work arrays of a block stay in the processor's cache."""
+FEW = 32
+"""Up to so many rows the cost is that of calls and of memory touched, not of numbers."""
+_FEATURE_BITS = 10
+_FEATURE_MASK = (1 << _FEATURE_BITS) - 1
 
 DTYPES: dict[str, Any] = {
     "roots": np.int32,
@@ -60,6 +64,13 @@ class FlatForest:
     value: NDArray[np.float64]
     sample: NDArray[np.float32]
     levels: int
+    _nodes: NDArray[np.int64] = field(init=False, repr=False, compare=False)
+    """Child and feature in one number, and the bits of the threshold: one look at memory for each node."""
+
+    def __post_init__(self) -> None:
+        links = (self.child.astype(np.int64) << _FEATURE_BITS) | self.feature
+        nodes = np.column_stack([links, self.threshold.astype(np.float64).view(np.int64)])
+        object.__setattr__(self, "_nodes", nodes)
 
     @property
     def trees(self) -> int:
@@ -71,6 +82,8 @@ class FlatForest:
             rows.ndim == 2 and rows.shape[1] == self.features, f"rows of {self.features} features expected"
         )
         _demand(np.isfinite(rows).all(), "features must be finite numbers")
+        if len(rows) <= FEW:
+            return self._walk_few(rows)
         found = np.empty((self.trees, len(rows)), np.intp)
         flat = np.ascontiguousarray(rows, np.float32).ravel()
         for start in range(0, len(rows), BLOCK):
@@ -89,19 +102,46 @@ class FlatForest:
             node += right
         return node
 
+    def _walk_few(self, rows: NDArray[np.float32]) -> NDArray[np.intp]:
+        size = self.trees * len(rows)
+        flat = rows.astype(np.float64).ravel()
+        node = self.roots.repeat(len(rows))
+        offsets = np.empty((self.trees, len(rows)), np.intp)
+        offsets[:] = np.arange(0, rows.size, self.features)
+        offsets = offsets.ravel()
+        records = np.empty((size, 2), np.int64)
+        links, thresholds = records[:, 0], records[:, 1].view(np.float64)
+        at, value, right = np.empty(size, np.intp), np.empty(size), np.empty(size, np.bool_)
+        for _ in range(self.levels):
+            # Every index is inside its array; "clip" only keeps NumPy from buffering the output.
+            self._nodes.take(node, axis=0, out=records, mode="clip")
+            np.bitwise_and(links, _FEATURE_MASK, out=at)
+            at += offsets
+            flat.take(at, out=value, mode="clip")
+            np.greater(value, thresholds, out=right)
+            np.right_shift(links, _FEATURE_BITS, out=node)
+            node += right
+        return node.reshape(self.trees, len(rows))
+
     def mean(self, leaves: NDArray[np.intp]) -> NDArray[np.float64]:
         """The forest's prediction for each row: summed tree by tree in order, as scikit-learn does."""
+        values = self.value.take(leaves)
+        if leaves.shape[1] <= FEW:
+            # Running sums, because a plain sum may add in another order.
+            few: NDArray[np.float64] = np.add.accumulate(values, axis=0)[-1] / self.trees
+            return few
         total = np.zeros(leaves.shape[1])
-        for row in self.value.take(leaves):
+        for row in values:
             total += row
         total /= self.trees
         return total
 
     def quantile(self, leaves: NDArray[np.intp], share: float) -> NDArray[np.float64]:
         """The value that `share` of what the leaves hold stays under, for each row."""
-        samples = np.sort(self.sample.take(leaves), axis=0)
-        found: NDArray[np.float64] = samples[min(self.trees - 1, int(share * self.trees))].astype(np.float64)
-        return found
+        at = min(self.trees - 1, int(share * self.trees))
+        samples = self.sample.take(leaves.T)
+        samples.partition(at, axis=1)
+        return samples[:, at].astype(np.float64)
 
     def to_bytes(self) -> bytes:
         """The `.npz` file; equal forests give equal bytes."""

@@ -74,18 +74,31 @@ def fleet_view(agents: Sequence[RouteAgent], statistics: Statistics, now: float)
     )
 
 
-def kind_view(name: str, fleet: Fleet, statistics: Statistics) -> KindView:
+def kind_as_told(name: str, agents: Sequence[RouteAgent], statistics: Statistics) -> KindStats:
+    """What is known of a kind; of one nobody was seen to do, the mean of what the orchestrator saw."""
     kind = statistics.kind(name)
-    told = [log_seconds(agent.mean_s[name]) for agent in fleet.agents if name in agent.mean_s]
-    if not kind.count and told:
-        kind.mean = sum(told) / len(told)
-    seen = []
-    for agent, stats in zip(fleet.agents, fleet.stats, strict=True):
-        pair = statistics.pair(agent.agent_id, name)
-        if not pair.count and name in agent.mean_s:
-            # The orchestrator saw this agent do it and we did not: its average counts as one observation.
-            pair = PairStats(1, log_seconds(agent.mean_s[name]), kind.spread)
-        seen.append((stats, pair))
+    if not kind.count:
+        told = [log_seconds(agent.mean_s[name]) for agent in agents if name in agent.mean_s]
+        if told:
+            kind.mean = sum(told) / len(told)
+    return kind
+
+
+def pair_as_told(name: str, kind: KindStats, agent: RouteAgent, statistics: Statistics) -> PairStats:
+    """What is known of an agent at a kind."""
+    pair = statistics.pair(agent.agent_id, name)
+    if not pair.count and name in agent.mean_s:
+        # The orchestrator saw this agent do it and we did not: its average counts as one observation.
+        return PairStats(1, log_seconds(agent.mean_s[name]), kind.spread)
+    return pair
+
+
+def kind_view(name: str, fleet: Fleet, statistics: Statistics) -> KindView:
+    kind = kind_as_told(name, fleet.agents, statistics)
+    seen = [
+        (stats, pair_as_told(name, kind, agent, statistics))
+        for agent, stats in zip(fleet.agents, fleet.stats, strict=True)
+    ]
     return KindView(
         kind,
         seen,
@@ -104,6 +117,11 @@ def quick_p50(view: KindView, fleet: Fleet, agent: NDArray[np.intp], extra: NDAr
     return _seconds(view.prior[agent] + fleet.drift[agent]) * (1.0 + LOAD_SLOWS * load)
 
 
+def failure_cost(kind: KindStats) -> float:
+    """What a failed attempt costs on average, as a multiple of the p50."""
+    return float(np.exp(min(kind.spread, 1.5) ** 2 / 2.0))
+
+
 def waiting(
     view: KindView, fleet: Fleet, agent: NDArray[np.intp], extra: NDArray[np.intp], p50: Values
 ) -> Values:
@@ -112,7 +130,7 @@ def waiting(
     What the agent was seen to add between assignment and start at such a load, and what failures cost.
     """
     queued: Values = fleet.wait_s[agent] * (fleet.in_flight[agent] + extra + 1.0)
-    mean: Values = p50 * np.exp(min(view.kind.spread, 1.5) ** 2 / 2.0)
+    mean: Values = p50 * failure_cost(view.kind)
     queued += mean * (1.0 / fleet.success[agent] - 1.0)
     return queued
 
@@ -126,7 +144,7 @@ class Grid:
     _leaves: NDArray[np.intp]
     _forest: FlatForest
 
-    def p90(self, groups: NDArray[np.intp], slots: NDArray[np.intp]) -> Values:
+    def p90(self, groups: NDArray[np.intp] | int, slots: NDArray[np.intp]) -> Values:
         """The seconds that nine in ten such attempts stay under, for pairs of group and slot."""
         upper = self._forest.quantile(self._leaves[:, groups * self.p50.shape[1] + slots], 0.9)
         p90: Values = np.maximum(_seconds(self._base[slots] + upper), self.p50[groups, slots])
@@ -160,7 +178,10 @@ class Predictor:
             fleet.slots[agent].astype(np.float32),
             (fleet.in_flight[agent] + extra).astype(np.float32),
         )
+        return self.grid_of(rows, view.prior[agent] + fleet.drift[agent], len(groups))
+
+    def grid_of(self, rows: NDArray[np.float32], base: Values, groups: int) -> Grid:
+        """The same from ready rows, groups outermost; `base` is the log seconds expected of each slot."""
         leaves = self.forest.leaves(rows)
-        base = view.prior[agent] + fleet.drift[agent]
-        shape = (len(groups), len(agent))
-        return Grid(_seconds(self.forest.mean(leaves).reshape(shape) + base), base, leaves, self.forest)
+        mean = self.forest.mean(leaves).reshape(groups, len(base))
+        return Grid(_seconds(mean + base), base, leaves, self.forest)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from outrider.broker.errors import InvalidTask
 from outrider.broker.routing import RouteAnswer, RouteRequest, RouteTask
 from outrider.broker.subjects import check_name
+from outrider.router.alone import choose_alone
 from outrider.router.config import RouterSettings
 from outrider.router.predictor import Predictor
 from outrider.router.statistics import Statistics
@@ -57,6 +58,9 @@ def route(
     Raises InvalidTask or InvalidName for a request that makes no sense.
     """
     check(request)
+    alone = choose_alone(request, statistics, predictor, settings, now)
+    if alone is not None:
+        return RouteAnswer(alone, predictor.version)
     batch = Batch(request, statistics, predictor, settings, now)
     for priority in sorted({task.priority for task in request.tasks}):
         _place(batch, [task for task in request.tasks if task.priority == priority])
