@@ -27,8 +27,9 @@ from outrider.orchestrator.transitions import LIVE, TaskPhase, Trigger
 
 def write(m: Memory, task: TaskRecord, entry: Entry) -> None:
     """Ask for one entry; the next waits until this one is settled."""
-    task.writing, task.is_doubtful = entry, False
-    m.out.append(Write(task.task_id, entry, task.story.expect))
+    m.writes += 1
+    task.writing, task.write_number, task.is_doubtful = entry, m.writes, False
+    m.out.append(Write(task.task_id, m.writes, entry, task.story.expect))
 
 
 def end_attempt(m: Memory, task: TaskRecord, type_: str, why: str, *, charged: bool) -> None:
@@ -69,6 +70,7 @@ def written(m: Memory, task: TaskRecord, seq: int) -> None:
         return
     is_folded = task.story.epoch == seq or (seq > task.story.expect and apply_own(m, task, seq, entry))
     if not is_folded:
+        task.writing, task.is_doubtful = entry, True
         m.out.append(ReadStory(task.task_id))
         return
     react(m, task, entry)

@@ -137,13 +137,13 @@ def _unreadable(m: Memory, event: events.TaskUnreadable) -> None:
 
 def _written(m: Memory, event: events.Written) -> None:
     task = m.tasks.get(event.task_id)
-    if task is not None:
+    if task is not None and task.write_number == event.number:
         attempts.written(m, task, event.seq)
 
 
 def _write_failed(m: Memory, event: events.WriteFailed) -> None:
     task = m.tasks.get(event.task_id)
-    if task is not None and task.writing is not None:
+    if task is not None and task.writing is not None and task.write_number == event.number:
         m.counters["writes_failed"] += 1
         task.is_doubtful = True
         m.out.append(ReadStory(event.task_id))
@@ -160,12 +160,11 @@ def _entry_stored(m: Memory, event: events.EntryStored) -> None:
         # Of our write and this one only one counts, whatever an agent that expects nothing may have stored:
         # our receipt tells which, and the story is read if it was not ours.
         return
-    before = task.story.owner
+    before, expect = task.story.owner, task.story.expect
     if task.story.apply(record.seq, where, entry, event.at) is not None:
         m.counters["ignored_entries"] += 1
-        if m.is_recovered and task.writing is None:
-            # Perhaps we missed what allows it: a write of ours that was stored late, or another orchestrator's.
-            m.out.append(ReadStory(task.task_id))
+        if m.is_recovered:
+            _doubt(m, task, expect)
         return
     if task.story.owner not in {before, m.me}:
         m.owners.setdefault(task.story.owner, m.now)
@@ -175,6 +174,16 @@ def _entry_stored(m: Memory, event: events.EntryStored) -> None:
         _react_beside_write(m, task, entry)
     else:
         attempts.react(m, task, entry)
+
+
+def _doubt(m: Memory, task: TaskRecord, expect: int) -> None:
+    """Perhaps we missed what allows an entry: a late write of ours, or another orchestrator's.
+
+    Until the story is read we expect what we knew for certain, so that nothing can be stored on a wrong belief.
+    """
+    task.story.expect = expect
+    if task.writing is None:
+        m.out.append(ReadStory(task.task_id))
 
 
 def _react_beside_write(m: Memory, task: TaskRecord, entry: Entry) -> None:
@@ -268,6 +277,8 @@ def _assign_answered(m: Memory, event: events.AssignAnswered) -> None:
         if agent is not None:
             agent.uncharged_in_a_row = 0
         return
+    if not m.is_mine(task):
+        return
     if agent is not None and event.reason == "draining":
         agent.state = AgentState.DRAINING
         m.agents.refresh(agent)
@@ -279,7 +290,8 @@ def _assign_unheard(m: Memory, event: events.AssignUnheard) -> None:
     if task is None or task.phase is not TaskPhase.ASSIGNED or task.story.epoch != event.epoch:
         return
     agent_id = task.story.agent_id
-    attempts.end_attempt(m, task, "rejected", "nobody listens under the agent's name", charged=False)
+    if m.is_mine(task):
+        attempts.end_attempt(m, task, "rejected", "nobody listens under the agent's name", charged=False)
     health.unreachable(m, agent_id)
 
 

@@ -59,9 +59,10 @@ class RouteFailed:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The entry that the core asked for is stored."""
+    """The entry that the core asked for, by its number, is stored."""
 
     task_id: str
+    number: int
     seq: int
 
 
@@ -70,6 +71,7 @@ class WriteFailed:
     """The entry is not stored, or nobody knows. `is_settled` means certainly not stored."""
 
     task_id: str
+    number: int
     is_settled: bool
     why: str
 

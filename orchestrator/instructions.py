@@ -13,9 +13,10 @@ from outrider.ledger.entries import Entry, Member
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Append an entry, expecting `expect` as the last sequence of the task's story."""
+    """Append an entry, expecting `expect` as the last sequence of the task's story; answer with its number."""
 
     task_id: str
+    number: int
     entry: Entry
     expect: int
 

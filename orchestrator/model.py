@@ -47,6 +47,8 @@ class TaskRecord:
     """Its TASKS message is held here and not acked yet."""
     writing: Entry | None = None
     """The entry whose receipt is awaited; at most one a task."""
+    write_number: int = 0
+    """Of the newest write; a receipt for an older one tells nothing."""
     is_doubtful: bool = False
     """That write failed, or nobody knows: its story is being read."""
     wish: Wish | None = None
@@ -95,10 +97,11 @@ class Memory:
     owners: dict[str, float] = field(default_factory=dict)
     """When each other orchestrator was last heard."""
     inherited: set[str] = field(default_factory=set)
-    """Silent orchestrators whose tasks are taken over."""
+    """Silent orchestrators whose tasks are taken over, until they are heard again."""
     round: Round | None = None
     rounds: int = 0
     arrivals: int = 0
+    writes: int = 0
     is_recovered: bool = False
     is_linked: bool = True
     checked_at: float = 0.0
@@ -113,8 +116,4 @@ class Memory:
 
     def is_mine(self, task: TaskRecord) -> bool:
         """Whether this orchestrator decides for the task: it owns it, or the owner fell silent."""
-        owner = task.story.owner
-        if owner in ("", self.me):
-            return True
-        silence = self.now - self.owners.get(owner, self.now)
-        return self.is_recovered and silence > self.thresholds.owner_silent_s
+        return task.story.owner in ("", self.me) or task.story.owner in self.inherited

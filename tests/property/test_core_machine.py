@@ -130,7 +130,7 @@ class CoreMachine(RuleBasedStateMachine):
 
     def write(self, i: do.Write, fate: str) -> None:
         if fate == "lost":
-            self.feed(events.WriteFailed(i.task_id, False, "no confirmation"))
+            self.feed(events.WriteFailed(i.task_id, i.number, False, "no confirmation"))
             return
         entry = i.entry
         if i.expect == 0 and isinstance(entry, (Assigned, Closed)):
@@ -139,9 +139,9 @@ class CoreMachine(RuleBasedStateMachine):
             entry = replace(entry, envelope=envelope)
         seq = self.world.append(SUBJECTS.ledger_orchestrator(i.task_id, self.core.memory.me), entry, i.expect)
         if fate == "unknown" or seq is None:
-            self.feed(events.WriteFailed(i.task_id, seq is None, "refused or unknown"))
+            self.feed(events.WriteFailed(i.task_id, i.number, seq is None, "refused or unknown"))
         else:
-            self.feed(events.Written(i.task_id, seq))
+            self.feed(events.Written(i.task_id, i.number, seq))
 
     def route(self, i: do.Route, lie: bool) -> None:
         if lie:

@@ -61,7 +61,8 @@ class Drive:
     def store(self) -> int:
         """Let the newest write succeed; returns its sequence."""
         self.seq += 1
-        self.feed(events.Written(self.last(do.Write).task_id, self.seq))
+        asked = self.last(do.Write)
+        self.feed(events.Written(asked.task_id, asked.number, self.seq))
         return self.seq
 
     def accept(self, task_id: str, epoch: int) -> None:

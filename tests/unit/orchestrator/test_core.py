@@ -198,7 +198,7 @@ def test_a_success_that_beats_our_own_write_stands() -> None:
     d.feed(events.CancelRequested("t1", "too late"))
     success = Succeeded("t1", 1, "a", epoch)
     d.record(success, "a")
-    d.feed(events.WriteFailed("t1", True, "another entry came first"))
+    d.feed(events.WriteFailed("t1", d.last(do.Write).number, True, "another entry came first"))
     story = d.core.memory.tasks["t1"].story
     story = replace(story, expect=d.seq, epoch=d.seq, phase=Phase.CLOSED, last=success)
     d.feed(events.StoryRead("t1", story))
