@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from outrider.broker.errors import InvalidTask
 from outrider.broker.routing import RouteAnswer, RouteRequest, RouteTask
-from outrider.broker.subjects import check_name
+from outrider.broker.subjects import NAME, check_name
 from outrider.router.alone import choose_alone
 from outrider.router.config import RouterSettings
 from outrider.router.predictor import Predictor
@@ -44,8 +44,9 @@ def check(request: RouteRequest) -> RouteRequest:
 
 
 def _demand_unique(names: Sequence[str], what: str) -> None:
-    for name in names:
-        check_name(name, f"{what} id")
+    if not all(map(NAME.fullmatch, names)):
+        for name in names:
+            check_name(name, f"{what} id")
     if len(set(names)) != len(names):
         raise InvalidTask(f"the request names the same {what} twice")
 

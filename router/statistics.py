@@ -47,7 +47,7 @@ def moved(mean: float, count: int, value: float) -> float:
 
 def faded(value: float, age_s: float, half_life_s: float) -> float:
     """What is left of a value nobody confirmed for `age_s`: bad news expires."""
-    return float(value * 0.5 ** (max(0.0, age_s) / half_life_s))
+    return value and float(value * 0.5 ** (max(0.0, age_s) / half_life_s))
 
 
 @dataclass(slots=True)

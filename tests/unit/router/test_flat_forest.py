@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestRegressor
 
-from outrider.router.flat_forest import DTYPES, FlatForest, ModelRefused, flatten, forest_from_bytes
+from outrider.router.flat_forest import DTYPES, FEW, FlatForest, ModelRefused, flatten, forest_from_bytes
 
 
 def rows_and_targets(count: int = 600) -> tuple[np.ndarray[Any, np.dtype[np.float32]], Any]:
@@ -37,6 +37,17 @@ def test_values_exactly_on_a_threshold_go_the_same_way() -> None:
     estimator, forest = fitted()
     rows = np.repeat(forest.threshold[np.isfinite(forest.threshold)][:200, None], 5, axis=1)
     assert (forest.mean(forest.leaves(rows)) == estimator.predict(rows)).all()
+
+
+@pytest.mark.parametrize("count", [0, 1, FEW, FEW + 1])
+def test_few_rows_get_the_bits_that_they_get_among_many(count: int) -> None:
+    _, forest = fitted()
+    rows = np.concatenate([rows_and_targets()[0], np.repeat(forest.threshold[:40, None], 5, axis=1)])
+    rows = np.random.default_rng(count).permuted(np.nan_to_num(rows, posinf=1e30), axis=0)
+    many, few = forest.leaves(rows), forest.leaves(rows[:count])
+    assert (few == many[:, :count]).all()
+    assert (forest.mean(few) == forest.mean(many)[:count]).all()
+    assert (forest.quantile(few, 0.9) == np.sort(forest.sample[many], axis=0)[14, :count]).all()
 
 
 def test_a_written_forest_reads_back_equal_and_writes_the_same_bytes() -> None:
