@@ -179,7 +179,7 @@ def _entry_stored(m: Memory, event: events.EntryStored) -> None:
 def _doubt(m: Memory, task: TaskRecord, expect: int) -> None:
     """Perhaps we missed what allows an entry: a late write of ours, or another orchestrator's.
 
-    Until the story is read we expect what we knew for certain, so that nothing can be stored on a wrong belief.
+    Until the story is read we expect what we knew for certain, so that nothing is stored on a wrong belief.
     """
     task.story.expect = expect
     if task.writing is None:

@@ -13,7 +13,7 @@ from outrider.ledger.entries import Entry, Member
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Append an entry, expecting `expect` as the last sequence of the task's story; answer with its number."""
+    """Append an entry, expecting `expect` as the last sequence of the task's story; answer by its number."""
 
     task_id: str
     number: int

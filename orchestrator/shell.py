@@ -63,7 +63,10 @@ class Shell:
         self._effects = Effects(connection, subjects, self.orchestrator_id, thresholds, wires)
         self._requests = Requests(connection, subjects, self.core, self._effects, clock, self.post)
         self._queue = TaskQueue(connection, subjects, self.core.window, self._pulled)
-        self._feed = LedgerFeed(connection, subjects, self._replayed, self._stored)
+        watch_s = thresholds.owner_silent_s
+        self._feed = LedgerFeed(
+            connection, subjects, self.orchestrator_id, watch_s, self._replayed, self._stored
+        )
         self._endpoints = Endpoints(connection, "outrider-orchestrator", VERSION, "assigns tasks to agents")
         self._known_kinds: set[str] = set()
 
