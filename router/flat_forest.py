@@ -112,15 +112,17 @@ class FlatForest:
         records = np.empty((size, 2), np.int64)
         links, thresholds = records[:, 0], records[:, 1].view(np.float64)
         at, value, right = np.empty(size, np.intp), np.empty(size), np.empty(size, np.bool_)
+        # As arrays, and outputs by position: what a call costs beside its work is a third less.
+        mask, shift = np.array(_FEATURE_MASK), np.array(_FEATURE_BITS)
         for _ in range(self.levels):
             # Every index is inside its array; "clip" only keeps NumPy from buffering the output.
-            self._nodes.take(node, axis=0, out=records, mode="clip")
-            np.bitwise_and(links, _FEATURE_MASK, out=at)
-            at += offsets
-            flat.take(at, out=value, mode="clip")
-            np.greater(value, thresholds, out=right)
-            np.right_shift(links, _FEATURE_BITS, out=node)
-            node += right
+            self._nodes.take(node, 0, records, "clip")
+            np.bitwise_and(links, mask, at)
+            np.add(at, offsets, at)
+            flat.take(at, None, value, "clip")
+            np.greater(value, thresholds, right)
+            np.right_shift(links, shift, node)
+            np.add(node, right, node)
         return node.reshape(self.trees, len(rows))
 
     def mean(self, leaves: NDArray[np.intp]) -> NDArray[np.float64]:
