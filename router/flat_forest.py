@@ -112,7 +112,7 @@ class FlatForest:
         records = np.empty((size, 2), np.int64)
         links, thresholds = records[:, 0], records[:, 1].view(np.float64)
         at, value, right = np.empty(size, np.intp), np.empty(size), np.empty(size, np.bool_)
-        # As arrays, and outputs by position: what a call costs beside its work is a third less.
+        # As arrays, and outputs by position: a call then costs less beside its work.
         mask, shift = np.array(_FEATURE_MASK), np.array(_FEATURE_BITS)
         for _ in range(self.levels):
             # Every index is inside its array; "clip" only keeps NumPy from buffering the output.
