@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from outrider.broker.states import AgentState
+from outrider.orchestrator.instructions import StopAttempt
 
 MEAN_WEIGHT = 0.2
+MOST_STOPPING = 256
 
 
 @dataclass(slots=True)
@@ -30,6 +32,8 @@ class AgentRecord:
     failures_in_a_row: int = 0
     uncharged_in_a_row: int = 0
     cool_until: float = 0.0
+    stopping: dict[int, StopAttempt] = field(default_factory=dict)
+    """Epochs that it was told to stop and may not have heard of, oldest first."""
     is_probing: bool = False
     """Taken back after a cool-down with one task at a time, until one succeeds."""
 
@@ -40,6 +44,12 @@ class AgentRecord:
     @property
     def free(self) -> int:
         return (min(1, self.slots) if self.is_probing else self.slots) - len(self.tasks)
+
+    def stop(self, stop: StopAttempt) -> None:
+        """Keep in mind that an attempt has to stop, until a beat shows that it has."""
+        self.stopping[stop.epoch] = stop
+        if len(self.stopping) > MOST_STOPPING:
+            del self.stopping[next(iter(self.stopping))]
 
     def observe(self, kind: str, service_s: float) -> None:
         """Fold one success into the moving average of this kind."""

@@ -149,9 +149,18 @@ def attempt_ended(m: Memory, task: TaskRecord, entry: Failed | Ended) -> None:
         task.move(Trigger.ATTEMPT_ENDED)
     _judge_agent(m, entry)
     if isinstance(entry, Ended) and entry.type != "rejected":
-        m.out.append(StopAttempt(entry.agent_id, task.task_id, entry.epoch, entry.type))
+        stop(m, StopAttempt(entry.agent_id, task.task_id, entry.epoch, entry.type))
     if m.is_mine(task):
         plan_next(m, task)
+
+
+def stop(m: Memory, order: StopAttempt) -> None:
+    """Have an agent stop an attempt that the ledger has ended; said again at beats that still name it."""
+    agent = m.agents.get(order.agent_id)
+    if agent is not None:
+        agent.stop(order)
+    if m.is_recovered:
+        m.out.append(order)
 
 
 def plan_next(m: Memory, task: TaskRecord) -> None:
@@ -202,7 +211,7 @@ def ended(m: Memory, task: TaskRecord, entry: Succeeded | Closed) -> None:
         agent.failures_in_a_row = agent.uncharged_in_a_row = 0
         agent.is_probing = False
     elif task.phase in LIVE:
-        m.out.append(StopAttempt(task.story.agent_id, task.task_id, entry.epoch, entry.type))
+        stop(m, StopAttempt(task.story.agent_id, task.task_id, entry.epoch, entry.type))
     release_agents(m, task)
     leave_queue(m, task)
     task.phase = TaskPhase.CLOSED

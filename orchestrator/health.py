@@ -97,6 +97,8 @@ def beat(m: Memory, event: AgentBeat) -> None:
         announce(m, agent, "back")
     for task_id in list(agent.tasks):
         _compare(m, m.tasks.get(task_id), agent, event)
+    agent.stopping = {epoch: stop for epoch, stop in agent.stopping.items() if epoch in event.running}
+    m.out += agent.stopping.values()
 
 
 def _is_unmet(m: Memory, event: AgentBeat) -> bool:
