@@ -44,19 +44,23 @@ def _number(value: Any, where: str) -> float:
     raise _wrong(value, where, "a finite number")
 
 
+NESTING = frozenset({dict, list, tuple})
+
+
 def is_deeper_than(levels: int, value: Any) -> bool:
-    """Whether lists and maps stand in each other more than `levels` deep."""
+    """Whether lists and maps, as decoders make them, stand in each other more than `levels` deep."""
     level = [value]
     for _ in range(levels):
         level = [
             child
             for parent in level
-            if isinstance(parent, (dict, list, tuple))
-            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if type(parent) in NESTING
+            for child in (parent.values() if type(parent) is dict else parent)
+            if type(child) in NESTING
         ]
         if not level:
             return False
-    return any(isinstance(value, (dict, list, tuple)) for value in level)
+    return any(type(value) in NESTING for value in level)
 
 
 def _integer(value: Any, where: str) -> int:
