@@ -17,7 +17,7 @@ from outrider.ledger.fold import Story
 from outrider.ledger.rules import Phase
 from outrider.orchestrator import attempts, dispatch, events, health
 from outrider.orchestrator.config import Thresholds
-from outrider.orchestrator.instructions import AckTask, Instruction, ReadStory, Release
+from outrider.orchestrator.instructions import AckTask, Instruction, ReadStory, Release, StopAttempt
 from outrider.orchestrator.model import Memory, TaskRecord
 from outrider.orchestrator.transitions import LIVE, SHOWN_AS, TaskPhase
 
@@ -240,8 +240,10 @@ def _story_read(m: Memory, event: events.StoryRead) -> None:
 
 def _adopt(m: Memory, task: TaskRecord, story: Story) -> None:
     """Go on from the story as it was read; what was being written and is not in it is written again."""
-    entry = task.writing
+    entry, was = task.writing, task.story
     attempts.release_agents(m, task)
+    if was.is_live and story.epoch != was.epoch and story.last is not None:
+        attempts.stop(m, StopAttempt(was.agent_id, task.task_id, was.epoch, story.last.type))
     task.writing = None
     task.story = story
     task.story.envelope = None
