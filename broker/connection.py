@@ -216,6 +216,8 @@ class Connection:
         self, subject: str, data: bytes = b"", reply: str = "", headers: Mapping[str, str] | None = None
     ) -> None:
         """Send and forget. Raises PayloadTooLarge, or NatsUnavailable when even the buffer is full."""
+        if self.client.publish_now(subject, reply, data, headers):
+            return
         try:
             await self.client.publish(subject, data, reply, dict(headers) if headers else None)
         except nats_errors.MaxPayloadError:

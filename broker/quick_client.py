@@ -7,7 +7,7 @@ saves, measured on the pipeline: some 25 us of the 40 us that nats-py spends on 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from nats.aio.client import Client
@@ -15,6 +15,8 @@ from nats.aio.subscription import Subscription
 
 OnMessage = Callable[[Any], Awaitable[None]]
 STATUS_LINE = len("NATS/1.0")
+SLACK = 64 * 1024
+"""Room in the buffer that is left to nats-py's own, waiting, way of publishing."""
 
 
 def parse_headers(raw: bytes) -> dict[str, str] | None:
@@ -61,6 +63,30 @@ class QuickClient(Client):
         # `subscribe` takes the next number before it first waits.
         self._direct[self._sid + 1] = callback
         return await self.subscribe(subject)
+
+    def publish_now(self, subject: str, reply: str, data: bytes, headers: Mapping[str, str] | None) -> bool:
+        """Put a message where the flusher takes it, without a single wait; False when that cannot be now."""
+        size = len(data)
+        queue = self._flush_queue
+        room = self._max_pending_size - self._pending_data_size
+        if queue is None or not self.is_connected or size > self._max_payload or size + SLACK > room:
+            return False
+        if headers:
+            lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+            block = f"NATS/1.0\r\n{lines}\r\n".encode()
+            if block.count(b"\n") != len(headers) + 2:
+                return False
+            head = f"HPUB {subject} {reply} {len(block)} {len(block) + size}\r\n".encode() + block
+        else:
+            head = f"PUB {subject} {reply} {size}\r\n".encode()
+        command = head + data + b"\r\n"
+        self._pending.append(command)
+        self._pending_data_size += len(command)
+        self.stats["out_msgs"] += 1
+        self.stats["out_bytes"] += size
+        if queue.empty():
+            queue.put_nowait(asyncio.get_running_loop().create_future())
+        return True
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._direct.pop(sid, None)
