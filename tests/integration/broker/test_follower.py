@@ -103,10 +103,13 @@ async def test_crashes_of_the_server_leave_no_gap_and_no_double(
         await writer.write(1)
         return newest in heard
 
-    await eventually(is_back, 30, "the newest entry heard")
+    async def all_are_heard() -> bool:
+        return set(writer.stored) <= set(heard)
+
+    await eventually(is_back, 30, "a new entry heard")
+    await eventually(all_are_heard, 10, "all stored entries heard")
     assert len(heard) == len(set(heard))
     assert heard == sorted(heard)
-    assert set(writer.stored) <= set(heard)
     assert heard == list(range(1, heard[-1] + 1))
     follower.stop()
     await asyncio.wait_for(running, 5)
