@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from outrider.cli.config import surroundings
 from outrider.cli.exit_codes import OK, UsageError
+from outrider.cli.interruptible import run_interruptibly
 from outrider.cli.output import agent_object, data, document, note, seconds, table
 from outrider.cli.parser import Commands, Parser, add_command, count, names, positive
 from outrider.cli.serving import OnReady, run_part
@@ -41,13 +42,13 @@ def add_to(commands: Commands) -> None:
     parser.set_defaults(run=run_agent)
     inner = parser.add_subparsers(metavar="ls|drain", parser_class=Parser)
     listing = add_command(inner, "ls", "list agents", "outrider agent ls --json")
-    listing.set_defaults(run=lambda options: asyncio.run(_list(options)))
+    listing.set_defaults(run=lambda options: run_interruptibly(_list(options)))
     drain = add_command(
         inner, "drain", "let an agent finish and take nothing new", "outrider agent drain gpu-1"
     )
     drain.add_argument("agent_id", metavar="NAME")
     drain.add_argument("--reason", default="", help="why, for the agent's log")
-    drain.set_defaults(run=lambda options: asyncio.run(_drain(options)))
+    drain.set_defaults(run=lambda options: run_interruptibly(_drain(options)))
 
 
 def run_agent(options: argparse.Namespace) -> int:

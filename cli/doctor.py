@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from typing import Any
 
 from outrider.cli.config import surroundings
 from outrider.cli.exit_codes import FAILURE, OK
+from outrider.cli.interruptible import run_interruptibly
 from outrider.cli.output import data, document
 from outrider.cli.parser import Commands, add_command
 
@@ -22,7 +22,7 @@ def add_to(commands: Commands) -> None:
         "outrider doctor",
         text="Exits 1 if something is wrong.",
     )
-    parser.set_defaults(run=lambda options: asyncio.run(_run(options)))
+    parser.set_defaults(run=lambda options: run_interruptibly(_run(options)))
 
 
 async def _run(options: argparse.Namespace) -> int:

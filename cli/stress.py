@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from outrider.cli.config import Surroundings, surroundings
 from outrider.cli.exit_codes import FAILURE, OK
+from outrider.cli.interruptible import run_interruptibly
 from outrider.cli.output import data, document, note, table
 from outrider.cli.parser import Commands, add_command, count
 
@@ -40,7 +41,7 @@ def add_to(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    report = asyncio.run(_stress(options, surroundings(options)))
+    report = run_interruptibly(_stress(options, surroundings(options)))
     if hasattr(options, "json"):
         document(report)
     else:

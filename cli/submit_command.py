@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from outrider.cli.config import surroundings
 from outrider.cli.exit_codes import OK, UsageError
+from outrider.cli.interruptible import run_interruptibly
 from outrider.cli.output import data, document, note, task_object
 from outrider.cli.parser import Commands, add_command, count, names, positive
 
@@ -67,7 +67,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    return asyncio.run(_submit(options, payload_from(options.data)))
+    return run_interruptibly(_submit(options, payload_from(options.data)))
 
 
 async def _submit(options: argparse.Namespace, payload: Any) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from outrider.cli.config import surroundings
 from outrider.cli.exit_codes import OK
+from outrider.cli.interruptible import run_interruptibly
 from outrider.cli.output import as_json, as_text, data, document, note, seconds, table, task_object
 from outrider.cli.parser import Commands, Parser, add_command, count, positive
 
@@ -26,7 +27,7 @@ def add_to(commands: Commands) -> None:
     _add_list(inner)
     got = add_command(inner, "get", "show one task", "outrider task get TASK_ID --json")
     got.add_argument("task_id", metavar="TASK_ID")
-    got.set_defaults(run=lambda options: asyncio.run(_get(options)))
+    got.set_defaults(run=lambda options: run_interruptibly(_get(options)))
     watch = add_command(
         inner,
         "watch",
@@ -36,20 +37,20 @@ def add_to(commands: Commands) -> None:
     )
     watch.add_argument("task_id", metavar="TASK_ID")
     watch.add_argument("--within", metavar="SECONDS", type=positive, help="wait at most so long (exit 124)")
-    watch.set_defaults(run=lambda options: asyncio.run(_watch(options)))
+    watch.set_defaults(run=lambda options: run_interruptibly(_watch(options)))
     cancel = add_command(
         inner, "cancel", "end one task now", "outrider task cancel TASK_ID --reason 'not needed'"
     )
     cancel.add_argument("task_id", metavar="TASK_ID")
     cancel.add_argument("--reason", default="", help="why, for the ledger")
-    cancel.set_defaults(run=lambda options: asyncio.run(_cancel(options)))
+    cancel.set_defaults(run=lambda options: run_interruptibly(_cancel(options)))
 
 
 def _add_list(inner: Commands) -> None:
     parser = add_command(inner, "ls", "list tasks, newest first", "outrider task ls --only queued --limit 10")
     parser.add_argument("--only", choices=STATES, help="only tasks in this state")
     parser.add_argument("--limit", metavar="N", type=count, default=50, help="at most so many (default 50)")
-    parser.set_defaults(run=lambda options: asyncio.run(_list(options)))
+    parser.set_defaults(run=lambda options: run_interruptibly(_list(options)))
 
 
 def _client(options: argparse.Namespace) -> Client:

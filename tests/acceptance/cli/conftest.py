@@ -11,11 +11,22 @@ import pytest
 
 from tests.acceptance.cli.command import Said, outrider
 from tests.support.processes import Process
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
 def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("state")
+
+
+async def _all_ready(up: Process) -> None:
+    """Its one document is printed when every part is ready."""
+    await up.ready(within_s=60)
+
+    async def has_document() -> bool:
+        return bool(up.out.strip())
+
+    await eventually(has_document, 60, "the document of outrider up")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +36,7 @@ def up(state: Path) -> Iterator[Process]:
     process = Process(*arguments, env={"OUTRIDER_STATE": str(state), "NATS_URL": "", "OUTRIDER_FLEET": ""})
     process.start()
     try:
-        asyncio.run(process.ready(within_s=60))
+        asyncio.run(_all_ready(process))
         yield process
     finally:
         asyncio.run(process.stop())
