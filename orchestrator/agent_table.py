@@ -33,7 +33,7 @@ class AgentRecord:
     uncharged_in_a_row: int = 0
     cool_until: float = 0.0
     stopping: dict[int, StopAttempt] = field(default_factory=dict)
-    """Epochs that it was told to stop and may not have heard of, oldest first."""
+    """Epochs that it was told to stop, the newest few hundred, oldest first: it may not have heard."""
     is_probing: bool = False
     """Taken back after a cool-down with one task at a time, until one succeeds."""
 
@@ -46,7 +46,7 @@ class AgentRecord:
         return (min(1, self.slots) if self.is_probing else self.slots) - len(self.tasks)
 
     def stop(self, stop: StopAttempt) -> None:
-        """Keep in mind that an attempt has to stop, until a beat shows that it has."""
+        """Keep in mind that an attempt has to stop; a beat from before may come late, so none ends that."""
         self.stopping[stop.epoch] = stop
         if len(self.stopping) > MOST_STOPPING:
             del self.stopping[next(iter(self.stopping))]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.states import AgentState
 from outrider.broker.subjects import LedgerAddress
 from outrider.ledger.entries import Assigned, Closed, Ended, Entry
 from outrider.ledger.rules import Phase
@@ -148,18 +149,21 @@ def attempt_ended(m: Memory, task: TaskRecord, entry: Failed | Ended) -> None:
     if task.phase in LIVE:
         task.move(Trigger.ATTEMPT_ENDED)
     _judge_agent(m, entry)
-    if isinstance(entry, Ended) and entry.type != "rejected":
+    if isinstance(entry, Ended):
         stop(m, StopAttempt(entry.agent_id, task.task_id, entry.epoch, entry.type))
     if m.is_mine(task):
         plan_next(m, task)
 
 
 def stop(m: Memory, order: StopAttempt) -> None:
-    """Have an agent stop an attempt that the ledger has ended; said again at beats that still name it."""
+    """Have an agent stop an attempt that the ledger has ended; said again at beats that still name it.
+
+    One that it rejected should not run, but an assignment sent twice may be taken the second time.
+    """
     agent = m.agents.get(order.agent_id)
     if agent is not None:
         agent.stop(order)
-    if m.is_recovered:
+    if m.is_recovered and order.reason != "rejected":
         m.out.append(order)
 
 
@@ -297,12 +301,20 @@ def take_charge(m: Memory, task: TaskRecord) -> None:
         start_lease(m, task)
     if not m.is_mine(task):
         m.timers.clear(task.task_id)
+    elif task.story.is_live and _is_agent_gone(m, task):
+        end_attempt(m, task, "lost", "its agent is gone", charged=task.accepted_at is not None)
     elif task.phase is TaskPhase.ASSIGNED:
         send_assignment(m, task)
     elif task.phase is TaskPhase.BACKING_OFF and task.writing is None:
         plan_next(m, task)
     else:
         set_timer(m, task)
+
+
+def _is_agent_gone(m: Memory, task: TaskRecord) -> bool:
+    """Whether the agent was declared offline before the task was ours to decide."""
+    agent = m.agents.get(task.story.agent_id)
+    return agent is not None and bool(agent.instance) and agent.state is AgentState.OFFLINE
 
 
 def strip(entry: Entry) -> Entry:

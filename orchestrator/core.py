@@ -190,6 +190,7 @@ def _react_beside_write(m: Memory, task: TaskRecord, entry: Entry) -> None:
     """Another orchestrator came first: our own write will be refused, and the story read then."""
     if isinstance(entry, Ended):
         m.agents.vacate(entry.agent_id, task.task_id)
+        attempts.stop(m, StopAttempt(entry.agent_id, task.task_id, entry.epoch, entry.type))
 
 
 def _assigned_elsewhere(m: Memory, task: TaskRecord, entry: Assigned) -> None:

@@ -37,21 +37,26 @@ class LedgerFeed:
         self._watch_s = watch_s
         self._on_replayed = on_replayed
         self._on_stored = on_stored
-        self._company = asyncio.Event()
-        self._is_quiet = True
+        self._has_company = False
+        self._stirred = asyncio.Event()
+        """Somebody pulsed, or our link was away: who came and went meanwhile?"""
         self._alone_until = 0
         self.caught_up = asyncio.Event()
         """Set once all that was stored at the start has been handled."""
 
     def not_alone(self) -> None:
         """Another orchestrator pulses: its entries matter too."""
-        self._company.set()
+        self._has_company = True
+        self._stirred.set()
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        last_seq = await self._replay()
+        complete_to = await self._replay(0, self._on_replayed)
         self.caught_up.set()
-        complete_to = await self._follow_others(last_seq)
+        while not self._has_company:
+            complete_to = await self._follow_others(complete_to)
+            if not self._has_company:
+                complete_to = await self._replay(complete_to, self._again)
         await self._follower(self._everything(), self._again, complete_to, is_direct=True).run()
 
     def _everything(self) -> list[str]:
@@ -64,8 +69,9 @@ class LedgerFeed:
         stream = self._subjects.ledger_stream
         return Follower(self._connection, stream, filters, handle, after, is_direct=is_direct)
 
-    async def _replay(self) -> int:
-        follower = self._follower(self._everything(), self._on_replayed, 0, is_direct=False)
+    async def _replay(self, after: int, handle: OnStored) -> int:
+        """Follow everything as far as there is anything; returns the last sequence."""
+        follower = self._follower(self._everything(), handle, after, is_direct=False)
         async with Background() as background:
             background.spawn(follower.run())
             await follower.caught_up.wait()
@@ -73,35 +79,35 @@ class LedgerFeed:
         return follower.last_seq
 
     async def _follow_others(self, after: int) -> int:
-        """Follow what others write until one pulses; returns the sequence to follow everything from.
+        """Follow what others write until something stirs; returns the sequence to follow everything from.
 
-        That lies a watch or two back: the other may have written before its pulse was heard, above all
-        while our link was down.
+        That lies a watch or two back: the other may have written before its pulse was heard.
         """
+        self._stirred.clear()
         follower = self._follower(self._others(), self._on_stored, after, is_direct=True)
         complete_to = recent = after
         self._connection.on_link(self._link_changed)
         try:
             async with Background() as background:
                 background.spawn(follower.run())
-                while not await self._has_company():
-                    if self._is_quiet and self._connection.is_connected:
+                while not await self._is_stirred():
+                    if self._connection.is_connected:
                         complete_to, recent = recent, follower.last_seq
-                    self._is_quiet = True
                 follower.stop()
         finally:
             self._connection.off_link(self._link_changed)
         self._alone_until = follower.last_seq
         return complete_to
 
-    async def _has_company(self) -> bool:
-        """Whether anybody pulsed within one watch."""
+    async def _is_stirred(self) -> bool:
+        """Whether anything stirs within one watch."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._company.wait(), self._watch_s)
-        return self._company.is_set()
+            await asyncio.wait_for(self._stirred.wait(), self._watch_s)
+        return self._stirred.is_set()
 
-    def _link_changed(self, _: bool) -> None:
-        self._is_quiet = False
+    def _link_changed(self, is_up: bool) -> None:
+        if is_up:
+            self._stirred.set()
 
     async def _again(self, stored: Stored) -> None:
         """Our own entries from the time alone were folded from their receipts; their tasks may be over."""

@@ -38,6 +38,7 @@ def welcome(m: Memory, event: AgentJoined, keep: set[int]) -> None:
     agent.cool_until, agent.is_probing, agent.uncharged_in_a_row = 0.0, False, 0
     m.agents.declare(agent, event.kinds)
     if is_new:
+        agent.stopping.clear()
         lose_all(m, agent, "the agent restarted", keep=keep)
     if is_new or was_gone:
         announce(m, agent, "joined")
@@ -97,8 +98,7 @@ def beat(m: Memory, event: AgentBeat) -> None:
         announce(m, agent, "back")
     for task_id in list(agent.tasks):
         _compare(m, m.tasks.get(task_id), agent, event)
-    agent.stopping = {epoch: stop for epoch, stop in agent.stopping.items() if epoch in event.running}
-    m.out += agent.stopping.values()
+    m.out += [agent.stopping[epoch] for epoch in sorted(event.running & agent.stopping.keys())]
 
 
 def _is_unmet(m: Memory, event: AgentBeat) -> bool:

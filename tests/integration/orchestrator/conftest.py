@@ -12,7 +12,7 @@ import pytest
 from outrider.broker.codec import decode, encode, load
 from outrider.broker.config import NatsSettings
 from outrider.broker.connection import Connection
-from outrider.broker.errors import error_from_wire
+from outrider.broker.errors import NobodyAnswers, error_from_wire
 from outrider.broker.messages import Submitted, TaskEnvelope
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects
@@ -92,6 +92,17 @@ class Fleet:
         if error is not None:
             raise error
         return value
+
+    async def until_served(self) -> None:
+        """Wait until an orchestrator answers again, as a client does after an outage."""
+
+        async def answers() -> bool:
+            with contextlib.suppress(NobodyAnswers):
+                await self.ask(self.subjects.stats, b"{}")
+                return True
+            return False
+
+        await eventually(answers, what="an orchestrator")
 
     async def story_when(self, task_id: str, holds: Callable[[Story], bool], within_s: float = 20.0) -> Story:
         async def read() -> Story | None:

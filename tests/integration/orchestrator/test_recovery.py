@@ -72,6 +72,7 @@ async def test_a_restarted_server_finds_everybody_again(fleet: Fleet, server: Pr
     await fleet.story_when(task_id, lambda s: s.is_live)
     await agent.succeed(assignment)
     await fleet.ended(task_id)
+    await fleet.until_served()
     another = await fleet.submit()
     await agent.succeed(await agent.next_assignment())
     await fleet.ended(another)
