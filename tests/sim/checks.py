@@ -1,0 +1,234 @@
+"""What must hold after every event and at the end; each broken rule is one line that names it.
+
+Ledger entries are judged by law.py, which shares no code with the product; handlers by their own log.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from outrider.broker.messages import Assignment
+from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.subjects import parse_ledger, parse_task
+from outrider.ledger.entries import Assigned, Closed, Ended, Entry, Member
+from outrider.ledger.fold import Story
+from tests.sim.fake_agents import FakeAgent
+from tests.sim.fake_client import Order
+from tests.sim.fake_jetstream import Message
+from tests.sim.fake_server import FakeServer
+from tests.sim.handler_log import HandlerLog
+from tests.sim.law import Case, pause_s
+from tests.sim.scenario import Scenario
+
+SLACK_S = 0.01
+SETTLED_WITHIN_S = 9.0
+CANCELLED_WITHIN_S = 9.0
+"""A few seconds more than two rounds of asking, for what was buffered when the faults stopped."""
+
+
+class LedgerChecks:
+    """Sees every store and every removal at the moment it happens."""
+
+    def __init__(
+        self, scenario: Scenario, server: FakeServer, orders: dict[str, Order], log: HandlerLog
+    ) -> None:
+        self._scenario = scenario
+        self._limits = scenario.thresholds
+        self._server = server
+        self._orders = orders
+        self._log = log
+        self.violations: list[str] = []
+        self._queued: dict[str, None] = {}
+        self.cases: dict[str, Case] = {}
+        self.stories: dict[str, Story] = {}
+        """The product's own fold, beside the law's."""
+        self.issued: dict[int, Assigned] = {}
+        """Assignments that count, by their epoch."""
+        self.agents: dict[str, FakeAgent] = {}
+        self.calm_since: float | None = None
+        """When the last fault was mended."""
+
+    def broken(self, rule: str, what: object = "") -> None:
+        line = f"{self._server.loop.now:.3f}: {rule}" + (f": {what}" if what else "")
+        self._server.loop.trace("VIOLATION", line)
+        self.violations.append(line)
+
+    def must(self, holds: bool, rule: str, what: object = "") -> None:
+        if not holds:
+            self.broken(rule, what)
+
+    def case(self, task_id: str) -> Case:
+        return self.cases.setdefault(task_id, Case(task_id))
+
+    def order(self, task_id: str) -> Order:
+        return self._orders[task_id]
+
+    def stored(self, message: Message) -> None:
+        """A message is in a stream now."""
+        if ".task." in message.subject:
+            self._queued[parse_task(message.subject)[2]] = None
+        if isinstance(message.data, Member) or ".ledger." not in message.subject:
+            return
+        where, entry = parse_ledger(message.subject), message.data
+        case = self.case(where.task_id)
+        before = (case.charged, case.uncharged_in_a_row, case.last, case.last_at, case.assigned_at)
+        why = case.judge(message.seq, where.role, where.writer, entry, self._server.loop.now)
+        story = self.stories.setdefault(where.task_id, Story(where.task_id))
+        story.apply(message.seq, where, entry)
+        self._compare(case, story)
+        if not why:
+            self._judge_content(case, entry, before)
+        elif where.role == "orchestrator":
+            self.broken("what an orchestrator writes counts", f"{why}: {entry}")
+        elif not self.agents[where.writer].profile.temper.may_lie:
+            self.broken("what an honest agent writes counts", f"{why}: {entry}")
+
+    def _compare(self, case: Case, story: Story) -> None:
+        law = (case.state, case.epoch, case.expect, case.attempt, case.charged, case.uncharged_in_a_row)
+        fold = (
+            story.phase.value,
+            story.epoch,
+            story.expect,
+            story.attempt,
+            story.charged,
+            story.uncharged_in_a_row,
+        )
+        self.must(law == fold, "fold and law agree", f"{case.task_id}: law {law}, fold {fold}")
+        self.must(len(case.terminal) <= 1, "one terminal entry", case.task_id)
+
+    def _judge_content(self, case: Case, entry: Entry, before: tuple[Any, ...]) -> None:
+        if isinstance(entry, Assigned):
+            self._judge_assigned(case, entry, before)
+        elif isinstance(entry, (Succeeded, Failed)):
+            self._judge_outcome(entry)
+        elif isinstance(entry, Ended):
+            self._judge_ended(entry, before[4])
+        else:
+            self._judge_closed(case, entry, before)
+
+    def _judge_assigned(self, case: Case, entry: Assigned, before: tuple[Any, ...]) -> None:
+        charged, uncharged, last, last_at, _ = before
+        order = self._orders[case.task_id]
+        self.issued[case.epoch] = entry
+        self.must(entry.attempt > 1 or entry.envelope is not None, "attempt 1 carries the task", entry)
+        self.must(charged < order.envelope.max_attempts, "no attempt without budget", entry)
+        self.must(uncharged < self._limits.uncharged_before_dead, "what never starts is given up", entry)
+        if isinstance(last, Failed):
+            self.must(last.error.retryable, "what cannot be retried is not", entry)
+            least_s = pause_s(
+                case.task_id,
+                charged,
+                self._limits.backoff_first_s,
+                self._limits.backoff_cap_s,
+                last.error.retry_after_s,
+            )
+            waited_s = self._server.loop.now - last_at
+            self.must(waited_s >= least_s - SLACK_S, "backoff as the hash says", f"{waited_s} < {least_s}")
+
+    def _judge_outcome(self, entry: Succeeded | Failed) -> None:
+        given = self.issued.get(entry.epoch)
+        is_issued = given is not None and (given.task_id, given.agent_id) == (entry.task_id, entry.agent_id)
+        self.must(is_issued, "a recorded outcome carries an issued epoch of that agent", entry)
+        said = self._log.said.get((entry.task_id, entry.epoch, entry.agent_id), set())
+        what = entry.result if isinstance(entry, Succeeded) else entry.error.message
+        self.must(what in said, "a recorded outcome is what the handler said", entry)
+
+    def _judge_ended(self, entry: Ended, assigned_at: float) -> None:
+        now = self._server.loop.now
+        started = entry.epoch in self._log.started
+        if entry.type == "rejected":
+            self.must(not entry.charged, "a rejected attempt is not charged", entry)
+        if entry.type == "lost":
+            self.must(started or not entry.charged, "what never started is not charged", entry)
+        if entry.type == "timed_out":
+            timeout_s = self._orders[entry.task_id].envelope.timeout_s or self._limits.default_timeout_s
+            least_s = min(timeout_s + self._limits.timeout_grace_s, self._limits.lease_floor_s)
+            self.must(now - assigned_at >= least_s - SLACK_S, "no attempt times out early", entry)
+            self._judge_silence(entry, assigned_at)
+            self._judge_death(entry, assigned_at)
+
+    def could_beat(self, agent_id: str) -> bool:
+        """Whether nothing kept this agent from beating for as long as makes it offline."""
+        agent, since = self.agents[agent_id], self._server.loop.now - self._limits.offline_after_s
+        can_beat = agent.is_alive and not agent.is_frozen and agent.link.is_up and not agent.link.is_black
+        is_undisturbed = max(agent.troubled_at, self._server.troubled_at) < since
+        return can_beat and is_undisturbed and not self._scenario.is_dropping
+
+    def _judge_silence(self, entry: Ended, assigned_at: float) -> None:
+        """An agent that could hear must have heard of an attempt that is said to have taken too long."""
+        now, agent = self._server.loop.now, self.agents[entry.agent_id]
+        since = max(assigned_at, agent.troubled_at, self.calm_since if self.calm_since is not None else now)
+        is_overdue = now - since > 2 * self._limits.resend_assign_s + 3.0
+        could_hear = agent.is_alive and not agent.is_frozen and agent.link.is_up and is_overdue
+        was_told = entry.epoch in self._log.told
+        self.must(was_told or not could_hear, "an assignment is sent until it is heard", entry)
+
+    def _judge_death(self, entry: Ended, assigned_at: float) -> None:
+        """What ran on an agent that died is lost within a few pings, not left until its time is up."""
+        now, agent = self._server.loop.now, self.agents[entry.agent_id]
+        since = max(assigned_at, agent.troubled_at, self.calm_since if self.calm_since is not None else now)
+        is_overdue = now - since > 3 * self._limits.ping_every_s + 3.0
+        self.must(agent.is_alive or not is_overdue, "a dead agent's attempts are lost at once", entry)
+
+    def _judge_closed(self, case: Case, entry: Closed, before: tuple[Any, ...]) -> None:
+        charged, uncharged, last, _, _ = before
+        order = self._orders[case.task_id]
+        now = self._server.loop.now
+        if entry.type == "cancelled":
+            self.must(order.cancel_asked_at is not None, "nothing is cancelled unasked", entry)
+        if entry.type == "expired" and not self._scenario.is_skewed:
+            is_late = order.deadline is not None and now >= order.deadline - SLACK_S
+            self.must(is_late, "nothing expires before its deadline", entry)
+        if entry.type == "dead":
+            is_hopeless = (
+                order.is_malformed
+                or charged >= order.envelope.max_attempts
+                or uncharged >= self._limits.uncharged_before_dead
+                or (isinstance(last, Failed) and not last.error.retryable)
+            )
+            self.must(is_hopeless, "nothing is given up without reason", entry)
+
+    def removed(self, message: Message) -> None:
+        """A task leaves the queue."""
+        task_id = parse_task(message.subject)[2]
+        self.must(self.case(task_id).epoch > 0, "the queue forgets only what the ledger knows", task_id)
+
+    def told(self, agent_id: str, assignment: Assignment) -> None:
+        """An agent hears of an attempt."""
+        given = self.issued.get(assignment.epoch)
+        is_issued = given is not None and (given.task_id, given.attempt, given.agent_id) == (
+            assignment.task_id,
+            assignment.attempt,
+            agent_id,
+        )
+        self.must(is_issued, "an agent is told only what the ledger holds", assignment)
+
+    def check_cancel(self, order: Order) -> None:
+        """In calm times a cancel ends its task soon, and whoever asked is told."""
+        asked_at, calm_since = order.cancel_asked_at, self.calm_since
+        if asked_at is None or order.accepted_at is None or calm_since is None or order.is_malformed:
+            return
+        since, case = max(asked_at, calm_since, order.accepted_at), self.case(order.task_id)
+        self.must(case.last_at < since + CANCELLED_WITHIN_S, "a cancel ends the task soon", order)
+        is_told = order.cancel_answered_at is not None or self._server.loop.now < since + CANCELLED_WITHIN_S
+        self.must(is_told, "a cancel is answered", order)
+
+    def check_leftovers(self, agent: FakeAgent) -> None:
+        """Every outcome is settled, and what is over does not run on: what hangs is stopped at a beat."""
+        since = max(agent.troubled_at, self.calm_since or 0.0)
+        is_settled = not agent.spool or self._server.loop.now - since < SETTLED_WITHIN_S
+        self.must(is_settled, "every outcome is settled", agent.spool)
+        if agent.profile.temper.may_lie:
+            return
+        for running in agent.running.values():
+            over_at = max(since, self.case(running.assignment.task_id).last_at)
+            is_overdue = self._server.loop.now - over_at > self._limits.heartbeat_s + 3.0
+            self.must(not is_overdue, "no handler runs on", running)
+
+    def unfinished(self) -> list[str]:
+        """Stored tasks without a terminal entry: accepted ones, and those whose client never heard so."""
+        return [task_id for task_id in self._queued if self.case(task_id).state != "closed"]
+
+    def outcomes(self) -> Counter[str]:
+        return Counter(case.terminal[0] for case in self.cases.values() if case.terminal)

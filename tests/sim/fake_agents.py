@@ -1,0 +1,311 @@
+"""Agents in virtual time: they join, beat, run, spool and record as the real SDK does, and misbehave.
+
+Outcomes are recorded as agents/recorder.py does: compare-and-set, again after silence, settled when refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from outrider.broker.messages import (
+    AssignAnswer,
+    Assignment,
+    AttemptError,
+    CancelAttempt,
+    Chunk,
+    Heartbeat,
+    Join,
+    Joined,
+    Ping,
+    Settle,
+    Settled,
+    SpooledEpoch,
+    Verdict,
+)
+from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.states import AgentState, ErrorClass
+from tests.sim.fake_jetstream import WRONG_SEQUENCE, PubAnswer
+from tests.sim.fake_server import SUBJECTS, FakeServer, Reply
+from tests.sim.handler_log import HandlerLog, Run
+from tests.sim.sim_effects import SimAppender
+from tests.sim.temper import Finished, Profile, Running
+from tests.sim.wire import Node
+
+JOIN_WITHIN_S = 10.0
+SETTLE_WITHIN_S = 3.0
+PROGRESS_EVERY_S = 1.5
+
+
+class FakeAgent(Node):
+    """One agent's machine: the process may die, its disk usually stays."""
+
+    def __init__(self, server: FakeServer, profile: Profile, log: HandlerLog) -> None:
+        super().__init__(server.loop, server.new_link(), profile.agent_id)
+        self._server = server
+        self.profile = profile
+        self.log = log
+        self.spool: dict[tuple[str, int], Finished] = {}
+        self.running: dict[int, Running] = {}
+        self.state = AgentState.OFFLINE
+        self.instance = ""
+
+    @property
+    def agent_id(self) -> str:
+        return self.profile.agent_id
+
+    def start(self) -> None:
+        super().start()
+        self.instance = f"{self.agent_id}-{self.life}"
+        self.running = {}
+        self._known: set[int] = set()
+        self._appender = SimAppender(self._server, self)
+        self.state = AgentState.ONLINE
+        self._has_joined = False
+        self._listen()
+        for finished in list(self.spool.values()):
+            self._record(finished)
+        self._join(0.1)
+
+    def _listen(self) -> None:
+        for verb, handler in (("assign", self._assign), ("cancel", self._cancel)):
+            self._server.subscribe(self.link, SUBJECTS.agent(self.agent_id, verb), handler)
+
+    def _join(self, pause_s: float) -> None:
+        is_open = True
+
+        def finish(answer: object) -> None:
+            nonlocal is_open
+            if not is_open:
+                return
+            is_open = False
+            if isinstance(answer, Joined):
+                self._joined(answer)
+            else:
+                self.after(pause_s, lambda: self._join(min(2 * pause_s, 5.0)))
+
+        spooled = tuple(SpooledEpoch(t, f.entry.epoch) for (t, _), f in self.spool.items())
+        slots, kinds = self.profile.temper.slots, self.profile.kinds
+        join = Join(self.agent_id, self.instance, kinds, slots, self.profile.labels, spooled, self.name)
+        reply = self.link.reply_to(finish)
+        subject = SUBJECTS.agent(self.agent_id, "join")
+        self.link.send(lambda: self._server.publish(subject, join, reply))
+        self.after(JOIN_WITHIN_S, lambda: finish(None))
+
+    def _joined(self, answer: Joined) -> None:
+        if not self._has_joined:
+            self._has_joined = True
+            subject = SUBJECTS.agent(self.agent_id, "ping")
+            self._server.subscribe(self.link, subject, self._ping)
+            self._beat_forever(answer.heartbeat_s)
+        else:
+            self._beat()
+
+    def link_changed(self, is_up: bool) -> None:
+        if is_up:
+            self._join(0.1)
+
+    # Signs of life
+
+    def _status(self) -> Heartbeat:
+        return Heartbeat(
+            self.agent_id,
+            self.instance,
+            self.state,
+            self.profile.temper.slots,
+            tuple(self.running),
+            tuple(f.entry.epoch for f in self.spool.values()),
+            self.profile.kinds,
+            self.profile.labels,
+        )
+
+    def _beat_forever(self, every_s: float) -> None:
+        self._beat()
+        self.after(every_s, lambda: self._beat_forever(every_s))
+
+    def _beat(self) -> None:
+        if self.link.is_up and self._has_joined:
+            beat = self._status()
+            subject = SUBJECTS.agent(self.agent_id, "heartbeat")
+            self.link.send(lambda: self._server.publish(subject, beat))
+
+    def _ping(self, _: str, ping: Ping, reply: Reply | None) -> None:
+        if reply is not None and ping.instance in ("", self.instance):
+            beat = self._status()
+            self.link.send(lambda: reply(beat))
+
+    # Attempts
+
+    def _assign(self, _: str, assignment: Assignment, reply: Reply | None) -> None:
+        self.log.hear(self.agent_id, assignment, self.loop.now)
+        refusal = self._refusal(assignment)
+        answer = AssignAnswer(not refusal, refusal, assignment.epoch)
+        if reply is not None:
+            self.link.send(lambda: reply(answer))
+
+    def _refusal(self, assignment: Assignment) -> str:
+        """Start the attempt, once however often it is sent, or say why not."""
+        epoch, temper = assignment.epoch, self.profile.temper
+        if epoch in self._known:
+            return ""
+        if self.state is AgentState.DRAINING:
+            return "draining"
+        if assignment.kind not in self.profile.kinds:
+            return "unknown_kind"
+        if len(self.running) >= temper.slots or self.loop.chance(temper.refuse):
+            return "full"
+        self._known.add(epoch)
+        self._run(assignment)
+        return ""
+
+    def _run(self, given: Assignment) -> None:
+        loop, temper, epoch = self.loop, self.profile.temper, given.epoch
+        running = Running(given, loop.now, loop.chance(temper.hang))
+        self.running[epoch] = running
+        self.log.run(Run(given.task_id, given.attempt, self.agent_id, epoch, loop.now))
+        if loop.chance(temper.emit):
+            self._emit_forever(running)
+        if running.hangs:
+            return
+        self.after(loop.random.uniform(temper.shortest_s, temper.longest_s), lambda: self._finish(epoch))
+        limits = [given.timeout_s] if given.timeout_s is not None else []
+        if given.deadline_at is not None:
+            limits.append(max(0.0, given.deadline_at - self.clock.wall()))
+        if limits:
+            self.after(min(limits), lambda: self._end(epoch, _error(ErrorClass.TIMEOUT, True)))
+
+    def _emit_forever(self, running: Running) -> None:
+        given = running.assignment
+        if self.running.get(given.epoch) is running:
+            subject = SUBJECTS.chunk(self.agent_id, given.task_id, given.attempt)
+            self.link.send(lambda: self._server.publish(subject, Chunk(0)))
+            if not running.hangs:
+                self.after(PROGRESS_EVERY_S, lambda: self._emit_forever(running))
+
+    def _finish(self, epoch: int) -> None:
+        """The handler returns or raises."""
+        loop, temper = self.loop, self.profile.temper
+        if loop.chance(temper.fail_for_good):
+            self._end(epoch, _error(ErrorClass.INVALID_INPUT, False))
+        elif loop.chance(temper.fail):
+            retry_after_s = loop.random.choice((None, None, 0.5, 2.0))
+            self._end(epoch, _error(ErrorClass.HANDLER, True, retry_after_s))
+        else:
+            self._end(epoch, None)
+
+    def _end(self, epoch: int, error: AttemptError | None) -> None:
+        running = self.running.pop(epoch, None)
+        if running is None:
+            return
+        given, now = running.assignment, self.loop.now
+        service_s, at = now - running.started_at, self.clock.wall()
+        who = (given.task_id, given.attempt, self.agent_id, epoch)
+        entry: Succeeded | Failed
+        if error is None:
+            result = f"{given.task_id}/{epoch}/{self.instance}"
+            entry = Succeeded(*who, result, service_s, at=at)
+            self.log.say(given.task_id, epoch, self.agent_id, result)
+        else:
+            entry = Failed(*who, error, service_s, at=at)
+            self.log.say(given.task_id, epoch, self.agent_id, error.message)
+        finished = Finished(entry, given.expect)
+        self.spool[given.task_id, given.attempt] = finished
+        self._record(finished)
+        if self.loop.chance(self.profile.temper.resend):
+            self.after(self.loop.random.uniform(0.0, 10.0), lambda: self._append(finished, lambda _: None))
+        self._leave_if_drained()
+
+    def _cancel(self, _: str, request: CancelAttempt, __: Reply | None) -> None:
+        running = self.running.get(request.epoch)
+        if running is not None and running.assignment.task_id == request.task_id:
+            del self.running[request.epoch]
+            self._leave_if_drained()
+
+    # Recording
+
+    def _append(self, finished: Finished, on_answer: Callable[[PubAnswer], None]) -> None:
+        entry = finished.entry
+        subject = SUBJECTS.ledger_agent(entry.task_id, self.agent_id)
+        self._appender.send(subject, entry, on_answer, finished.expect, SUBJECTS.story(entry.task_id))
+
+    def _record(self, finished: Finished) -> None:
+        if self.spool.get((finished.entry.task_id, finished.entry.attempt)) is not finished:
+            return
+
+        def receipt(answer: PubAnswer) -> None:
+            if answer.seq:
+                self._done(finished)
+            elif answer.err_code == WRONG_SEQUENCE:
+                self._settle(finished)
+            else:
+                self._again(finished)
+
+        self._append(finished, receipt)
+
+    def _again(self, finished: Finished) -> None:
+        self.after(self.loop.random.uniform(0.1, 2.0), lambda: self._record(finished))
+
+    def _done(self, finished: Finished) -> None:
+        self.spool.pop((finished.entry.task_id, finished.entry.attempt), None)
+        self._leave_if_drained()
+
+    def _settle(self, finished: Finished) -> None:
+        is_open = True
+
+        def finish(answer: Any) -> None:
+            nonlocal is_open
+            if not is_open:
+                return
+            is_open = False
+            if not isinstance(answer, Settled):
+                self._again(finished)
+            elif answer.verdict is Verdict.RESEND:
+                finished.entry = replace(finished.entry, epoch=answer.epoch)
+                finished.expect = answer.expect
+                self._again(finished)
+            else:
+                self._done(finished)
+
+        entry = finished.entry
+        reply = self.link.reply_to(finish)
+        request = Settle(entry.task_id, entry.epoch)
+        subject = SUBJECTS.agent(self.agent_id, "settle")
+        self.link.send(lambda: self._server.publish(subject, request, reply))
+        self.after(SETTLE_WITHIN_S, lambda: finish(None))
+
+    # Leaving, and worse
+
+    def drain(self) -> None:
+        """SIGTERM: finish what runs, take nothing new, say good-bye."""
+        if not self.is_alive or self.is_frozen or self.state is not AgentState.ONLINE:
+            return
+        self.loop.trace(self.name, "drains")
+        self.state = AgentState.DRAINING
+        self._beat()
+        self._leave_if_drained()
+
+    def _leave_if_drained(self) -> None:
+        if self.state is AgentState.DRAINING and not self.running and not self.spool:
+            self.state = AgentState.OFFLINE
+            self._beat()
+            self.after(0.05, self.kill)
+
+    def lose_disk(self) -> None:
+        self.spool.clear()
+
+    def lie(self, task_id: str, attempt: int, epoch: int) -> None:
+        """Write an outcome for anything, expecting nothing; only its own name cannot be forged."""
+        if not (self.is_alive and not self.is_frozen and self.profile.temper.is_hostile):
+            return
+        subject = SUBJECTS.ledger_agent(task_id, self.agent_id)
+        entry: Succeeded | Failed = Succeeded(task_id, attempt, self.agent_id, epoch, "a lie")
+        if self.loop.chance(0.5):
+            entry = Failed(task_id, attempt, self.agent_id, epoch, _error(ErrorClass.HANDLER, True))
+        self.log.say(task_id, epoch, self.agent_id, "a lie")
+        self.log.say(task_id, epoch, self.agent_id, _error(ErrorClass.HANDLER, True).message)
+        self.link.send(lambda: self._server.append(subject, entry, lambda _: None))
+
+
+def _error(error_class: ErrorClass, retryable: bool, retry_after_s: float | None = None) -> AttemptError:
+    return AttemptError(error_class, f"said {error_class.value}", retryable, retry_after_s)

@@ -1,0 +1,88 @@
+"""The ledger's rules once more, written from the design and not from ledger/: the judge of every entry.
+
+It shares no code with what it judges, so that a defect there does not blind it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+TERMINAL = {"succeeded", "dead", "cancelled", "expired"}
+BY_AGENT = {"succeeded", "failed"}
+ENDS_ATTEMPT = {"failed", "rejected", "lost", "timed_out"}
+
+
+@dataclass(slots=True)
+class Case:
+    """What the ledger says of one task, by the law."""
+
+    task_id: str
+    state: str = "unwritten"
+    epoch: int = 0
+    expect: int = 0
+    attempt: int = 0
+    agent_id: str = ""
+    owner: str = ""
+    charged: int = 0
+    uncharged_in_a_row: int = 0
+    last: Any = None
+    last_at: float = 0.0
+    assigned_at: float = 0.0
+    terminal: list[str] = field(default_factory=list)
+    """Types of the terminal entries that count."""
+
+    def judge(self, seq: int, role: str, writer: str, entry: Any, now: float) -> str:
+        """Fold an entry; returns why it does not count, or nothing."""
+        why = self._objection(role, writer, entry)
+        self.expect = seq
+        if not why:
+            self._fold(seq, role, writer, entry, now)
+        return why
+
+    def _objection(self, role: str, writer: str, entry: Any) -> str:
+        if self.state == "closed":
+            return "the task is terminal"
+        if entry.task_id != self.task_id or entry.epoch != self.epoch:
+            return f"epoch {entry.epoch} of {entry.task_id}, present is {self.epoch}"
+        if (entry.type in BY_AGENT) != (role == "agent"):
+            return f"{role} writes {entry.type}"
+        if entry.type == "assigned":
+            follows = self.state != "live" and entry.attempt == self.attempt + 1
+            return "" if follows else f"attempt {entry.attempt} while {self.state}"
+        if entry.type not in TERMINAL - BY_AGENT:
+            return self._objection_to_end(role, writer, entry)
+        return ""
+
+    def _objection_to_end(self, role: str, writer: str, entry: Any) -> str:
+        if self.state != "live":
+            return f"{entry.type} while {self.state}"
+        if (entry.attempt, entry.agent_id) != (self.attempt, self.agent_id):
+            return "not the live attempt, or not this agent's"
+        return "one agent speaks for another" if role == "agent" and writer != self.agent_id else ""
+
+    def _fold(self, seq: int, role: str, writer: str, entry: Any, now: float) -> None:
+        self.epoch, self.last, self.last_at = seq, entry, now
+        if role == "orchestrator":
+            self.owner = writer
+        if entry.type == "assigned":
+            self.state, self.attempt, self.agent_id = "live", entry.attempt, entry.agent_id
+            self.assigned_at = now
+        elif entry.type in TERMINAL:
+            self.state = "closed"
+            self.terminal.append(entry.type)
+        else:
+            self.state = "between"
+            if entry.type == "failed" or entry.charged:
+                self.charged, self.uncharged_in_a_row = self.charged + 1, 0
+            else:
+                self.uncharged_in_a_row += 1
+
+
+def pause_s(task_id: str, nth: int, first_s: float, cap_s: float, retry_after_s: float | None) -> float:
+    """The least wait after the `nth` charged end, which everybody must compute alike."""
+    if retry_after_s is not None:
+        return retry_after_s
+    digest = blake2b(f"{task_id}/{nth}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64 * min(cap_s, first_s * 2.0 ** (nth - 1))

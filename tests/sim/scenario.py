@@ -1,0 +1,146 @@
+"""What one seed stands for: thresholds, agents, tasks and which faults may happen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from outrider.broker.messages import TaskEnvelope
+from outrider.orchestrator.config import Thresholds
+from tests.sim.fake_client import Order
+from tests.sim.fake_server import PRIORITIES
+from tests.sim.loop import EPOCH
+from tests.sim.temper import Profile, Temper
+from tests.sim.wire import Weather
+
+KINDS = ("chat", "echo")
+
+QUICK = Thresholds(
+    heartbeat_s=2.0,
+    offline_after_s=10.0,
+    ping_every_s=2.0,
+    join_silence_s=2.0,
+    pulse_every_s=1.0,
+    owner_silent_s=4.0,
+    resend_assign_s=1.5,
+    default_timeout_s=20.0,
+    timeout_grace_s=2.0,
+    lease_floor_s=6.0,
+    backoff_first_s=0.5,
+    backoff_cap_s=6.0,
+    uncharged_before_dead=6,
+    cool_down_s=4.0,
+    unfit_first_s=0.5,
+    unfit_cap_s=4.0,
+    lookahead=2,
+    most_held=16,
+    batch=4,
+)
+STANDARD = Thresholds(
+    default_timeout_s=25.0, lease_floor_s=10.0, backoff_cap_s=10.0, unfit_cap_s=8.0, lookahead=3
+)
+
+FAULTS = (
+    "kill_orchestrator",
+    "freeze_orchestrator",
+    "partition_orchestrator",
+    "stop_orchestrator",
+    "kill_agent",
+    "freeze_agent",
+    "partition_agent",
+    "drain_agent",
+    "crash_server",
+    "freeze_server",
+    "jetstream_gap",
+    "forget_pulls",
+    "router_mode",
+    "kill_router",
+    "partition_client",
+    "hostile_entry",
+    "jump_clock",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Everything about a run that is decided before it starts."""
+
+    thresholds: Thresholds
+    orchestrators: int
+    profiles: list[Profile]
+    orders: list[Order]
+    faults: tuple[str, ...]
+    fault_every_s: float
+    faults_until_s: float
+    weather: Weather
+    is_skewed: bool
+    is_dropping: bool
+    starts_rough: bool
+    """The first orchestrator dies just after the agents joined, before the ledger has them."""
+
+
+def draw(random: Random) -> Scenario:
+    """The scenario of a seed: each turns on another handful of faults, so that none hides the others."""
+    faults = tuple(f for f in FAULTS if random.random() < 0.35)
+    until_s = random.uniform(12.0, 30.0)
+    is_skewed = "jump_clock" in faults
+    weather = _weather(random)
+    return Scenario(
+        thresholds=random.choice((QUICK, QUICK, STANDARD)),
+        orchestrators=random.choice((1, 2)),
+        profiles=_profiles(random, is_hostile="hostile_entry" in faults),
+        orders=[_order(random, n, until_s) for n in range(random.randint(6, 14))],
+        faults=faults,
+        fault_every_s=random.uniform(1.0, 5.0),
+        faults_until_s=until_s,
+        weather=weather,
+        is_skewed=is_skewed,
+        is_dropping=weather.drop > 0,
+        starts_rough=random.random() < 0.08,
+    )
+
+
+def _weather(random: Random) -> Weather:
+    def share(most: float) -> float:
+        return random.uniform(0.0, most) if random.random() < 0.25 else 0.0
+
+    return Weather(share(0.05), share(0.05), share(0.02), share(0.08), share(0.01))
+
+
+def _profiles(random: Random, *, is_hostile: bool) -> list[Profile]:
+    """The first agent can do everything, so that in the end nothing lacks."""
+    profiles = [Profile("a0", KINDS, ("gpu",), _temper(random))]
+    for n in range(1, random.randint(2, 4)):
+        kinds = random.choice((KINDS, KINDS, KINDS[:1], KINDS[1:]))
+        labels = ("gpu",) if random.random() < 0.3 else ()
+        profiles.append(Profile(f"a{n}", kinds, labels, _temper(random)))
+    if is_hostile:
+        profiles[-1].temper.is_hostile = profiles[-1].temper.may_lie = True
+    return profiles
+
+
+def _temper(random: Random) -> Temper:
+    temper = Temper(slots=random.randint(1, 3), longest_s=random.choice((0.3, 2.0, 6.0)))
+    if random.random() < 0.15:
+        temper.refuse = 0.9
+    if random.random() < 0.2:
+        temper.fail = 0.6
+    return temper
+
+
+def _order(random: Random, number: int, until_s: float) -> Order:
+    submit_at = random.uniform(0.0, until_s * 0.8) if random.random() < 0.7 else 0.5
+    deadline = submit_at + random.uniform(1.0, 30.0) if random.random() < 0.2 else None
+    envelope = TaskEnvelope(
+        random.choice(KINDS),
+        "payload",
+        f"t{number}",
+        random.choice(PRIORITIES),
+        None if deadline is None else EPOCH + deadline,
+        random.choice((None, None, 8.0, 15.0)),
+        random.choice((1, 2, 3, 3)),
+        ("gpu",) if random.random() < 0.2 else (),
+        submitted_at=EPOCH + submit_at,
+    )
+    cancel_at = submit_at + random.expovariate(0.3) if random.random() < 0.25 else None
+    return Order(envelope, submit_at, cancel_at, is_malformed=random.random() < 0.03)

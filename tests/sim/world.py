@@ -1,0 +1,153 @@
+"""One run: a seed becomes a world, the world breaks and mends, and the checks say what was wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+
+from tests.sim.checks import LedgerChecks
+from tests.sim.core_checks import CoreChecks
+from tests.sim.fake_agents import FakeAgent
+from tests.sim.fake_client import FakeClient
+from tests.sim.fake_router import FakeRouter
+from tests.sim.fake_server import FakeServer
+from tests.sim.faults import Faults
+from tests.sim.handler_log import HandlerLog
+from tests.sim.loop import Loop
+from tests.sim.scenario import Scenario, draw
+from tests.sim.sim_shell import ShellWatch, SimShell
+
+TERMINAL_WITHIN_S = 120.0
+CLEAN_S = 10.0
+"""How long the last acks and reports are given once every task is terminal."""
+CLEAN_WITHIN_S = 30.0
+"""How long a task that was sent twice may stay in the queue; a lost pull request costs 12.5 s alone."""
+MOST_VIOLATIONS = 5
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of one seed."""
+
+    seed: int
+    violations: list[str]
+    tasks: int
+    faults: int
+    steps: int
+    virtual_s: float
+    healed_s: float
+    """From the last fault to the last terminal entry."""
+    outcomes: Counter[str] = field(default_factory=Counter)
+    lines: list[str] = field(default_factory=list)
+
+
+class World:
+    """Everything that lives in one run."""
+
+    def __init__(self, seed: int, *, is_traced: bool = False) -> None:
+        self.seed = seed
+        self.scenario: Scenario = draw(Random(f"scenario {seed}"))
+        self.loop = Loop(seed, is_traced=is_traced)
+        self.server = FakeServer(self.loop, self.scenario.weather)
+        self.log = HandlerLog()
+        orders = self.scenario.orders
+        self.ledger_checks = LedgerChecks(
+            self.scenario, self.server, {o.task_id: o for o in orders}, self.log
+        )
+        self.core_checks = CoreChecks(self.scenario, self.server, self.ledger_checks)
+        self.server.watchers.stored = self.ledger_checks.stored
+        self.server.watchers.removed = self.ledger_checks.removed
+        self.log.on_told = self.ledger_checks.told
+        watch = ShellWatch(self.core_checks.handled)
+        limits, count = self.scenario.thresholds, self.scenario.orchestrators
+        self.shells = [SimShell(self.server, f"o{n}", limits, watch) for n in range(count)]
+        self.agents = [FakeAgent(self.server, profile, self.log) for profile in self.scenario.profiles]
+        self.ledger_checks.agents.update({agent.agent_id: agent for agent in self.agents})
+        self.router = FakeRouter(self.server)
+        self.client = FakeClient(self.server, orders)
+        self.faults = Faults(self.scenario, self.server, self.shells, self.agents, self.router, self.client)
+
+    def run(self) -> Report:
+        """Start, break, mend, wait, and check."""
+        self._start()
+        until = self.scenario.faults_until_s
+        self.loop.at(until / 2, self.core_checks.compare_with_fresh)
+        self.loop.run(until, self._is_hopeless)
+        self.core_checks.compare_with_fresh()
+        self.faults.mend()
+        self.ledger_checks.calm_since = self.loop.now
+        healed_s = self._wait_for_the_end()
+        if not self.ledger_checks.violations:
+            self._check_the_end()
+        return Report(
+            self.seed,
+            self.ledger_checks.violations[:MOST_VIOLATIONS],
+            len(self.scenario.orders),
+            self.faults.count,
+            self.loop.steps,
+            self.loop.now,
+            healed_s,
+            self.ledger_checks.outcomes(),
+            self.loop.lines,
+        )
+
+    def _start(self) -> None:
+        random = self.loop.random
+        self.loop.trace("scenario", self.scenario)
+        self.shells[0].start()
+        for shell in self.shells[1:]:
+            self.loop.after(random.uniform(0.0, 10.0), lambda shell=shell: self.faults.revive(shell))  # type: ignore[misc]
+        for agent in self.agents:
+            agent.start()
+        if not self.loop.chance(0.2):
+            self.router.start()
+        self.client.start()
+        self.faults.plan()
+        self._all_know_all()
+
+    def _is_hopeless(self) -> bool:
+        return len(self.ledger_checks.violations) >= MOST_VIOLATIONS
+
+    def _all_know_all(self) -> None:
+        self.loop.after(2.0, self._all_know_all)
+        for shell in self.shells:
+            self.core_checks.knows_all(shell)
+
+    def _wait_for_the_end(self) -> float:
+        """Virtual seconds until all accepted tasks are terminal; a violation when that takes too long."""
+        mended_at = self.loop.now
+        while self.loop.now < mended_at + TERMINAL_WITHIN_S and not self._is_hopeless():
+            self.loop.run(self.loop.now + 0.5, self._is_hopeless)
+            if self._is_done():
+                break
+        healed_s = self.loop.now - mended_at
+        for task_id in self.ledger_checks.unfinished():
+            case = self.ledger_checks.case(task_id)
+            self.ledger_checks.broken("terminal within 120 s after the faults", case)
+        return healed_s
+
+    def _is_done(self) -> bool:
+        orders = self.client.orders.values()
+        is_calm = all(o.submit_at < self.loop.now for o in orders)
+        return is_calm and not self.ledger_checks.unfinished()
+
+    def _check_the_end(self) -> None:
+        ended_at = self.loop.now
+        self.loop.run(ended_at + CLEAN_S, self._is_hopeless)
+        while self.server.tasks.messages and self.loop.now < ended_at + CLEAN_WITHIN_S:
+            self.loop.run(self.loop.now + 1.0, self._is_hopeless)
+        self.core_checks.compare_with_fresh()
+        checks = self.ledger_checks
+        for shell in self.shells:
+            self.core_checks.is_empty(shell)
+        for agent in self.agents:
+            if agent.is_alive and not agent.is_frozen:
+                checks.check_leftovers(agent)
+        for order in self.client.orders.values():
+            checks.check_cancel(order)
+
+
+def simulate(seed: int, *, is_traced: bool = False) -> Report:
+    """Run one seed to its end; the same seed gives the same report, always."""
+    return World(seed, is_traced=is_traced).run()
