@@ -198,6 +198,8 @@ def forgive(m: Memory) -> None:
     for agent in m.agents:
         agent.heard_at = max(agent.heard_at, m.now)
         agent.unanswered = 0
+        # It may have lost the link too: let it come back before it is asked.
+        agent.pinged_at = m.now
     for owner in m.owners:
         m.owners[owner] = m.now
 

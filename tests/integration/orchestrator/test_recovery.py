@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from outrider.broker.server import PrivateServer
-from tests.integration.orchestrator.conftest import Fleet
+from tests.integration.orchestrator.conftest import QUICK, Fleet
 
 
 async def test_a_new_orchestrator_goes_on_where_the_crashed_one_stopped(fleet: Fleet) -> None:
@@ -63,6 +65,8 @@ async def test_a_task_of_a_crashed_orchestrator_is_taken_over(fleet: Fleet) -> N
 
 
 async def test_a_restarted_server_finds_everybody_again(fleet: Fleet, server: PrivateServer) -> None:
+    await fleet.crash_orchestrator()
+    await fleet.start_orchestrator(replace(QUICK, ping_every_s=5.0))
     agent = await fleet.agent("a1")
     task_id = await fleet.submit()
     assignment = await agent.next_assignment()
