@@ -24,6 +24,8 @@ class Order:
     cancel_at: float | None = None
     is_malformed: bool = False
     accepted_at: float | None = None
+    is_given_up: bool = False
+    """The client does not know what became of it, and does not ask again."""
     cancel_asked_at: float | None = None
     cancel_answered_at: float | None = None
 
@@ -66,6 +68,8 @@ class FakeClient(Node):
                 order.accepted_at = order.accepted_at or self.loop.now
             elif self._may_ask_again(order, answer):
                 self.after(self.loop.random.uniform(0.2, 2.0), lambda: self._submit(order))
+            else:
+                order.is_given_up = True
 
         subject = SUBJECTS.task(envelope.kind, envelope.priority, envelope.task_id)
         body = b"\xc1" if order.is_malformed else envelope

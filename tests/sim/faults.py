@@ -93,9 +93,11 @@ class Faults:
             node.start()
 
     def _freeze(self, node: Node) -> None:
+        """For a moment, or for longer than anybody may be silent."""
         if not node.is_frozen:
             node.freeze()
-            self._later(0.5, 25.0, node.thaw)
+            least_s, most_s = self._random.choice(((0.5, 6.0), (9.0, 25.0)))
+            self._later(least_s, most_s, node.thaw)
 
     def _partition(self, node: Node) -> None:
         if not node.link.is_black:
@@ -161,7 +163,7 @@ class Faults:
         self._loop.trace(node.name, f"its clock is wrong by {node.clock.skew_s} s")
 
     def mend(self) -> None:
-        """The faults stop: all is up again but perhaps some agents and the router."""
+        """The faults stop: all is up again but perhaps some agents and the router; an agent may die yet."""
         self._loop.trace("faults", "are over")
         self._is_over = True
         self._server.weather.clear()
@@ -179,6 +181,8 @@ class Faults:
             shell.thaw()
             self.revive(shell)
         self._keep_alive(self._agents[0])
+        if len(self._agents) > 1 and self._loop.chance(0.4):
+            self._later(0.5, 2.0, self._agents[1].kill)
 
     def _keep_alive(self, agent: FakeAgent) -> None:
         """The one that can do everything is there, also if it was about to leave."""

@@ -326,12 +326,12 @@ def inherited_lease_forgotten() -> list[Swap]:
 
 @bug
 def feed_passes_over_others() -> list[Swap]:
-    def not_alone(self: SimFeed) -> None:
-        self._has_company, was_narrow, self._is_narrow = True, self._is_narrow, False
-        if was_narrow:
+    def stir(self: SimFeed) -> None:
+        if self._is_narrow:
+            self._is_narrow = False
             self.start()
 
-    return [(SimFeed, "not_alone", not_alone)]
+    return [(SimFeed, "_stir", stir)]
 
 
 @bug

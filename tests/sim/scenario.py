@@ -17,7 +17,7 @@ KINDS = ("chat", "echo")
 
 QUICK = Thresholds(
     heartbeat_s=2.0,
-    offline_after_s=10.0,
+    offline_after_s=9.0,
     ping_every_s=2.0,
     join_silence_s=2.0,
     pulse_every_s=1.0,
@@ -75,6 +75,8 @@ class Scenario:
     weather: Weather
     is_skewed: bool
     is_dropping: bool
+    starts_apart: bool
+    """The second orchestrator comes while the first is cut off."""
     starts_rough: bool
     """The first orchestrator dies just after the agents joined, before the ledger has them."""
 
@@ -96,6 +98,7 @@ def draw(random: Random) -> Scenario:
         weather=weather,
         is_skewed=is_skewed,
         is_dropping=weather.drop > 0,
+        starts_apart=random.random() < 0.3,
         starts_rough=random.random() < 0.08,
     )
 

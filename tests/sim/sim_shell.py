@@ -61,6 +61,7 @@ class SimShell(Node):
     def start(self) -> None:
         super().start()
         self.orchestrator_id = f"{self.name}-{self.life}"
+        self._started_at = self.loop.now
         self._inbox: deque[events.Event] = deque()
         self._is_draining = False
         self._known_kinds: set[str] = set()
@@ -190,7 +191,7 @@ class SimShell(Node):
 
     def _note(self, pulse: Pulse) -> None:
         now = self.loop.now
-        last = self.pulses_heard.get(pulse.orchestrator, now)
+        last = self.pulses_heard.get(pulse.orchestrator, self._started_at)
         if now - last > self._thresholds.owner_silent_s:
             self.back_at[pulse.orchestrator] = now
         self.pulses_heard[pulse.orchestrator] = -1e9 if pulse.stopping else now

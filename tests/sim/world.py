@@ -93,11 +93,10 @@ class World:
         )
 
     def _start(self) -> None:
-        random = self.loop.random
         self.loop.trace("scenario", self.scenario)
         self.shells[0].start()
         for shell in self.shells[1:]:
-            self.loop.after(random.uniform(0.0, 10.0), lambda shell=shell: self.faults.revive(shell))  # type: ignore[misc]
+            self._start_later(shell)
         for agent in self.agents:
             agent.start()
         if not self.loop.chance(0.2):
@@ -105,6 +104,14 @@ class World:
         self.client.start()
         self.faults.plan()
         self._all_know_all()
+
+    def _start_later(self, shell: SimShell) -> None:
+        """Beside the first one, or while that one is cut off and hears nothing of it."""
+        when = self.loop.random.uniform(0.0, 10.0)
+        if self.scenario.starts_apart:
+            self.loop.after(when, lambda: self.shells[0].link.partition(8.0))
+            when += self.loop.random.uniform(1.0, 3.0)
+        self.loop.after(when, lambda: self.faults.revive(shell))
 
     def _is_hopeless(self) -> bool:
         return len(self.ledger_checks.violations) >= MOST_VIOLATIONS
@@ -129,8 +136,8 @@ class World:
 
     def _is_done(self) -> bool:
         orders = self.client.orders.values()
-        is_calm = all(o.submit_at < self.loop.now for o in orders)
-        return is_calm and not self.ledger_checks.unfinished()
+        is_sent = all(order.accepted_at is not None or order.is_given_up for order in orders)
+        return is_sent and not self.ledger_checks.unfinished()
 
     def _check_the_end(self) -> None:
         ended_at = self.loop.now
