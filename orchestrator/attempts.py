@@ -235,7 +235,7 @@ def release_agents(m: Memory, task: TaskRecord) -> None:
 def make_ready(m: Memory, task: TaskRecord) -> None:
     """The task may be assigned from now on."""
     task.ready_at = task.ready_at or m.now
-    m.ready.push(task.kind, task.priority, task.order, task.task_id)
+    m.ready.push(task.kind, task.priority, task.order, task.task_id, task.ready_at)
     set_timer(m, task)
 
 

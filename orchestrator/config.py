@@ -46,6 +46,9 @@ class Thresholds:
     batch: int = 256
     most_candidates: int = 200
     loop_stall_s: float = 2.0
+    ageing_s: float = 60.0
+    """Waiting that counts as one priority higher, at one pick in `ageing_every`."""
+    ageing_every: int = 8
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Self:

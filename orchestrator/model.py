@@ -110,6 +110,9 @@ class Memory:
     out: list[Instruction] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
 
+    def __post_init__(self) -> None:
+        self.ready = ReadyQueue(self.thresholds.ageing_s, self.thresholds.ageing_every)
+
     def next_order(self) -> int:
         self.arrivals += 1
         return self.arrivals

@@ -126,7 +126,10 @@ class CoreChecks:
                 left[task.kind] = min(left.get(task.kind, 9), task.priority)
         for asked in i.request.tasks:
             best = left.get(asked.kind, 9)
-            self._ledger.must(asked.priority <= best, "highest priority first", f"{asked} before {best}")
+            waited_s = memory.now - memory.tasks[asked.task_id].ready_at
+            is_aged = waited_s >= (asked.priority - best) * self._limits.ageing_s
+            is_fair = asked.priority <= best or is_aged
+            self._ledger.must(is_fair, "highest priority first", f"{asked} before {best}")
 
     def _is_bounded(self, shell: SimShell) -> None:
         most = 2 * (self._slots + self._limits.lookahead) + 2

@@ -297,7 +297,7 @@ def assignment_never_sent_again() -> list[Swap]:
 @bug
 def priority_inverted() -> list[Swap]:
     real = ReadyQueue.push
-    push = lambda self, kind, priority, order, task_id: real(self, kind, -priority, order, task_id)  # noqa: E731
+    push = lambda self, kind, priority, *rest: real(self, kind, -priority, *rest)  # noqa: E731
     return [(ReadyQueue, "push", push)]
 
 

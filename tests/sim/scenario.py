@@ -35,6 +35,8 @@ QUICK = Thresholds(
     lookahead=2,
     most_held=16,
     batch=4,
+    ageing_s=1.5,
+    ageing_every=3,
 )
 STANDARD = Thresholds(
     default_timeout_s=25.0, lease_floor_s=10.0, backoff_cap_s=10.0, unfit_cap_s=8.0, lookahead=3

@@ -55,6 +55,35 @@ def test_the_first_priority_comes_first_and_then_the_first_to_arrive() -> None:
     assert [queue.pop("echo") for _ in range(6)] == ["t1", "t4", "t0", "t2", "t3", None]
 
 
+def test_who_waited_long_enough_has_one_pick_in_eight() -> None:
+    queue = ReadyQueue(ageing_s=60.0, every=8)
+    queue.push("echo", 9, 0, "patient", ready_at=0.0)
+    for order in range(1, 20):
+        queue.push("echo", 0, order, f"urgent{order}", ready_at=550.0)
+    picks = [queue.pop("echo") for _ in range(16)]
+    assert picks.index("patient") == 7
+    assert all(pick is not None for pick in picks)
+
+
+def test_what_has_not_waited_long_enough_never_goes_before_a_higher_priority() -> None:
+    queue = ReadyQueue(ageing_s=60.0, every=2)
+    queue.push("echo", 5, 0, "later", ready_at=0.0)
+    for order in range(1, 10):
+        queue.push("echo", 0, order, f"urgent{order}", ready_at=299.0)
+    assert [queue.pop("echo") for _ in range(10)][-1] == "later"
+
+
+def test_nothing_starves_under_a_stream_of_urgent_tasks() -> None:
+    queue = ReadyQueue(ageing_s=60.0, every=8)
+    for priority in range(1, 10):
+        queue.push("echo", priority, priority, f"p{priority}", ready_at=0.0)
+    served = []
+    for second in range(1200):
+        queue.push("echo", 0, 100 + second, "urgent", ready_at=float(second))
+        served.append(queue.pop("echo"))
+    assert [task for task in served if task != "urgent"] == [f"p{priority}" for priority in range(1, 10)]
+
+
 def test_an_agent_is_available_while_it_is_online_and_has_a_slot() -> None:
     table = AgentTable()
     agent = table.enter("a")
