@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from outrider.broker.errors import InvalidTask
+from outrider.broker.flows import OnFailure, Waits, check_member, check_waits
 from outrider.broker.schema import is_deeper_than
 from outrider.broker.states import AgentState, ErrorClass, TaskState
 from outrider.broker.subjects import check_name, check_priority
@@ -50,6 +51,23 @@ class TaskEnvelope:
     idempotency_key: str | None = None
     submitted_at: float = 0.0
     v: int = VERSION
+    after: tuple[str, ...] | None = None
+    """Tasks that must have ended before this one may start."""
+    on_failure: OnFailure | None = None
+    group: str | None = None
+    group_size: int | None = None
+    after_group: str | None = None
+    """A group whose members must all have ended before this one may start."""
+    after_group_size: int | None = None
+
+    @property
+    def waits(self) -> Waits | None:
+        """What the task waits for, or None when it may start at once."""
+        if not self.after and self.after_group is None:
+            return None
+        on_failure = self.on_failure or OnFailure.CANCEL
+        after = tuple(dict.fromkeys(self.after or ()))
+        return Waits(after, on_failure, self.after_group or "", self.after_group_size or 0)
 
     def is_same_work(self, other: TaskEnvelope) -> bool:
         """Whether both ask for the same: kind and payload."""
@@ -70,6 +88,11 @@ class TaskEnvelope:
             raise InvalidTask(f"payload is nested deeper than {MAX_PAYLOAD_DEPTH} levels")
         if self.v != VERSION:
             raise InvalidTask(f"task version {self.v} is not known here", hint=f"send version {VERSION}")
+        if self.group is not None:
+            check_member(self.task_id, self.group, self.group_size)
+        waits = self.waits
+        if waits is not None:
+            check_waits(self.task_id, waits)
         return self
 
 

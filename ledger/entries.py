@@ -12,6 +12,7 @@ from typing import Any
 from outrider.broker.codec import load
 from outrider.broker.errors import DecodeError
 from outrider.broker.facts import TaskFacts
+from outrider.broker.flows import OnFailure, Waits
 from outrider.broker.messages import VERSION, AttemptError, TaskEnvelope
 from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.routing import Candidate, RouteReason
@@ -46,6 +47,30 @@ class Assigned:
     at: float = 0.0
     type: str = "assigned"
     v: int = VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The task waits for others: the first entry of its life, which keeps the task itself."""
+
+    task_id: str
+    kind: str
+    priority: int
+    after: tuple[str, ...] = ()
+    """Those that had not ended when it was written."""
+    on_failure: OnFailure = OnFailure.CANCEL
+    after_group: str | None = None
+    after_group_size: int = 0
+    facts: TaskFacts = TaskFacts()
+    envelope: TaskEnvelope | None = None
+    epoch: int = 0
+    at: float = 0.0
+    type: str = "blocked"
+    v: int = VERSION
+
+    @property
+    def waits(self) -> Waits:
+        return Waits(self.after, self.on_failure, self.after_group or "", self.after_group_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +121,11 @@ class Member:
     v: int = VERSION
 
 
-Entry = Assigned | Succeeded | Failed | Ended | Closed
+Entry = Assigned | Blocked | Succeeded | Failed | Ended | Closed
 
 ENTRY_CLASSES: dict[str, type[Entry]] = {
     "assigned": Assigned,
+    "blocked": Blocked,
     "succeeded": Succeeded,
     "failed": Failed,
     "rejected": Ended,

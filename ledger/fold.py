@@ -13,7 +13,7 @@ from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import LedgerAddress, parse_ledger
 from outrider.broker.views import TaskView
-from outrider.ledger.entries import Assigned, Closed, Ended, Entry
+from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry
 from outrider.ledger.rules import ATTEMPT_ENDS, TERMINAL_TYPES, Phase, refusal
 
 
@@ -69,6 +69,7 @@ class Story:
             return TaskState(self.last.type)
         return {
             Phase.UNWRITTEN: TaskState.QUEUED,
+            Phase.BLOCKED: TaskState.BLOCKED,
             Phase.LIVE: TaskState.ASSIGNED,
         }.get(self.phase, TaskState.BACKING_OFF)
 
@@ -99,8 +100,10 @@ class Story:
             self.assigned = entry
             self._keep_envelope(seq, entry.envelope)
             return
-        if isinstance(entry, Closed):
+        if isinstance(entry, (Blocked, Closed)):
             self._keep_envelope(seq, entry.envelope)
+        if isinstance(entry, Blocked):
+            self.phase = Phase.BLOCKED
         if isinstance(entry, Succeeded):
             self.outcomes.append(entry if entry.result is None else replace(entry, result=None))
         if entry.type in TERMINAL_TYPES:
@@ -149,11 +152,11 @@ class Story:
 
 
 def _kind_of(entry: Entry | None) -> str:
-    return entry.kind if isinstance(entry, Closed) else ""
+    return entry.kind if isinstance(entry, (Blocked, Closed)) else ""
 
 
 def _error_of(entry: Entry | None, errors: list[AttemptError]) -> dict[str, object] | None:
-    if entry is None or isinstance(entry, (Succeeded, Assigned)):
+    if entry is None or isinstance(entry, (Succeeded, Assigned, Blocked)):
         return None
     last = errors[-1] if errors else None
     if isinstance(entry, Closed):

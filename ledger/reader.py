@@ -5,6 +5,8 @@ The one file of `ledger/` that does I/O. What cannot be decoded is passed over a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from outrider.broker.connection import Connection
 from outrider.broker.errors import DecodeError, OutriderError
 from outrider.broker.follower import Stored, StreamReader
@@ -36,6 +38,10 @@ def fold_stored(task_id: str, stored: list[Stored]) -> Story:
     return story
 
 
+TASKS_A_READ = 100
+"""The server answers at most 1,024 subjects a read; a task has a few writers."""
+
+
 class LedgerReader:
     """Stories and entries of one fleet's ledger."""
 
@@ -50,6 +56,23 @@ class LedgerReader:
     async def story(self, task_id: str) -> Story:
         """The folded story of one task; one without entries is `unwritten`."""
         return fold_stored(task_id, await self.stored(task_id))
+
+    async def stories(self, task_ids: Sequence[str]) -> list[Story]:
+        """The folded stories of many tasks, in order.
+
+        Most are told by the last entry of each of their writers; only where these do not fit together is
+        the whole story read.
+        """
+        found = []
+        for first in range(0, len(task_ids), TASKS_A_READ):
+            part = task_ids[first : first + TASKS_A_READ]
+            last: dict[str, list[Stored]] = {task_id: [] for task_id in part}
+            for stored in await self._reader.last_of([self._subjects.story(task_id) for task_id in part]):
+                last[stored.subject.split(".", 3)[2]].append(stored)
+            for task_id in part:
+                story = fold_stored(task_id, last[task_id])
+                found.append(await self.story(task_id) if story.ignored else story)
+        return found
 
     async def at(self, seq: int) -> Stored | None:
         """The message at one sequence, or None when retention removed it."""

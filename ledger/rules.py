@@ -10,13 +10,14 @@ from enum import StrEnum
 
 from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.subjects import LedgerAddress
-from outrider.ledger.entries import Assigned, Closed, Ended, Entry
+from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry
 
 
 class Phase(StrEnum):
     """What a task's ledger allows next."""
 
     UNWRITTEN = "unwritten"
+    BLOCKED = "blocked"
     LIVE = "live"
     BETWEEN = "between"
     CLOSED = "closed"
@@ -27,7 +28,8 @@ ATTEMPT_ENDS = frozenset({"failed", "rejected", "lost", "timed_out"})
 TERMINAL_TYPES = frozenset({"succeeded", "dead", "cancelled", "expired"})
 
 ALLOWED: dict[Phase, frozenset[str]] = {
-    Phase.UNWRITTEN: frozenset({"assigned", "dead", "cancelled", "expired"}),
+    Phase.UNWRITTEN: frozenset({"blocked", "assigned", "dead", "cancelled", "expired"}),
+    Phase.BLOCKED: frozenset({"assigned", "dead", "cancelled", "expired"}),
     Phase.LIVE: frozenset(
         {"succeeded", "failed", "rejected", "lost", "timed_out", "dead", "cancelled", "expired"}
     ),
@@ -50,7 +52,7 @@ def refusal(
         return f"epoch {entry.epoch} is not the present epoch {epoch}"
     if isinstance(entry, Assigned):
         return None if entry.attempt == attempt + 1 else f"attempt {entry.attempt} does not follow {attempt}"
-    if isinstance(entry, Closed):
+    if isinstance(entry, (Blocked, Closed)):
         return None
     return _attempt_refusal(attempt, agent_id, where, entry)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.states import AgentState
 from outrider.broker.subjects import LedgerAddress
-from outrider.ledger.entries import Assigned, Closed, Ended, Entry
+from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry
 from outrider.ledger.rules import Phase
 from outrider.orchestrator.instructions import (
     AckTask,
@@ -91,8 +91,8 @@ def apply_own(m: Memory, task: TaskRecord, seq: int, entry: Entry) -> bool:
     if story.apply(seq, LedgerAddress(task.task_id, "orchestrator", m.me), entry, m.now) is not None:
         m.counters["own_entries_ignored"] += 1
         return False
-    if isinstance(entry, Assigned) and entry.attempt == 1:
-        story.envelope_seq = seq
+    if isinstance(entry, Blocked) or (isinstance(entry, Assigned) and entry.attempt == 1):
+        story.envelope_seq = story.envelope_seq or seq
     return True
 
 
@@ -102,8 +102,19 @@ def react(m: Memory, task: TaskRecord, entry: Entry) -> None:
         attempt_begun(m, task)
     elif isinstance(entry, (Failed, Ended)):
         attempt_ended(m, task, entry)
+    elif isinstance(entry, Blocked):
+        parked(m, task)
     else:
         ended(m, task, entry)
+
+
+def parked(m: Memory, task: TaskRecord) -> None:
+    """The ledger keeps the task until what it waits for has ended."""
+    leave_queue(m, task)
+    m.counters["blocked"] += 1
+    m.out.append(Release(task.task_id))
+    m.barriers.to_look_at[task.task_id] = None
+    set_timer(m, task)
 
 
 def attempt_begun(m: Memory, task: TaskRecord) -> None:
@@ -223,6 +234,8 @@ def ended(m: Memory, task: TaskRecord, entry: Succeeded | Closed) -> None:
     del m.tasks[task.task_id]
     m.counters[entry.type] += 1
     m.out += (Release(task.task_id), Announce(task.task_id, entry.type))
+    if m.barriers:
+        m.barriers.over.append((task.task_id, entry.type))
 
 
 def release_agents(m: Memory, task: TaskRecord) -> None:
@@ -281,9 +294,15 @@ def _why_timed_out(task: TaskRecord) -> str:
 def resync(m: Memory, task: TaskRecord) -> None:
     """Bring the record in line with its story after it was read or folded from others."""
     story = task.story
-    if story.phase is Phase.UNWRITTEN:
+    if m.barriers:
+        m.barriers.drop(task.task_id)
+    if story.phase is Phase.BLOCKED or (story.phase is Phase.UNWRITTEN and task.waits is not None):
+        task.phase = TaskPhase.BLOCKED
+        m.barriers.to_look_at[task.task_id] = None
+    elif story.phase is Phase.UNWRITTEN:
         task.phase = TaskPhase.HELD
         make_ready(m, task)
+    if story.phase is Phase.UNWRITTEN:
         return
     leave_queue(m, task)
     if story.phase is Phase.LIVE:
@@ -293,12 +312,16 @@ def resync(m: Memory, task: TaskRecord) -> None:
     elif story.phase is Phase.BETWEEN:
         task.phase = TaskPhase.BACKING_OFF
         take_charge(m, task)
+    elif story.phase is Phase.BLOCKED:
+        take_charge(m, task)
 
 
 def take_charge(m: Memory, task: TaskRecord) -> None:
     """Decide for a task whose state came from the ledger, if it is ours to decide."""
     if task.story.is_live:
         start_lease(m, task)
+    if task.phase is TaskPhase.BLOCKED:
+        m.barriers.to_look_at[task.task_id] = None
     if not m.is_mine(task):
         m.timers.clear(task.task_id)
     elif task.story.is_live and _is_agent_gone(m, task):
@@ -319,7 +342,7 @@ def _is_agent_gone(m: Memory, task: TaskRecord) -> bool:
 
 def strip(entry: Entry) -> Entry:
     """The entry without its payload, which memory never keeps."""
-    if isinstance(entry, (Assigned, Closed)) and entry.envelope is not None:
+    if isinstance(entry, (Assigned, Blocked, Closed)) and entry.envelope is not None:
         return replace(entry, envelope=replace(entry.envelope, payload=None))
     if isinstance(entry, Succeeded):
         return replace(entry, result=None)

@@ -40,6 +40,13 @@ class Thresholds:
     failures_before_cool_down: int = 5
     unfit_first_s: float = 1.0
     unfit_cap_s: float = 30.0
+    unknown_parent_s: float = 10.0
+    """How long after its submission a task may wait for one that nobody knows yet."""
+    most_blocked: int = 50_000
+    """Tasks that wait for others and are kept in memory; more stay in the queue."""
+    look_again_s: float = 30.0
+    """How often it is checked whether an end was missed of what up to `look_again_members` wait for."""
+    look_again_members: int = 1000
     lookahead: int = 32
     """Tasks of one kind and priority held beyond the free slots."""
     most_held: int = 512

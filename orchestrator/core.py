@@ -12,10 +12,10 @@ from outrider.broker.outcomes import Succeeded
 from outrider.broker.states import AgentState, TaskState
 from outrider.broker.subjects import LOWEST_PRIORITY, parse_ledger
 from outrider.broker.views import AgentView, OrchestratorStats
-from outrider.ledger.entries import Assigned, Closed, Ended, Entry
+from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry
 from outrider.ledger.fold import Story
 from outrider.ledger.rules import Phase
-from outrider.orchestrator import attempts, dispatch, events, health
+from outrider.orchestrator import attempts, blocking, dispatch, events, health
 from outrider.orchestrator.config import Thresholds
 from outrider.orchestrator.instructions import AckTask, Instruction, ReadStory, Release, StopAttempt
 from outrider.orchestrator.model import Memory, TaskRecord
@@ -36,6 +36,8 @@ class Core:
             events.WriteFailed: _write_failed,
             events.EntryStored: _entry_stored,
             events.StoryRead: _story_read,
+            events.ParentsRead: blocking.parents_read,
+            events.MayHaveEnded: blocking.may_have_ended,
             events.MemberStored: lambda m, e: health.member_stored(m, e.member),
             events.Recovered: _recovered,
             events.AgentJoined: health.joined,
@@ -56,6 +58,8 @@ class Core:
         m.now = now
         m.out = []
         self._handlers[type(event)](m, event)
+        if m.barriers:
+            blocking.follow(m)
         dispatch.start_round(m)
         return m.out
 
@@ -122,7 +126,9 @@ def _pulled(m: Memory, event: events.TaskPulled) -> None:
     )
     m.tasks[event.task_id] = task
     m.held[event.kind, event.priority] += 1
-    if not attempts.expire_if_late(m, task):
+    if event.waits is not None:
+        blocking.begin(m, task, event.waits)
+    if not attempts.expire_if_late(m, task) and event.waits is None:
         attempts.make_ready(m, task)
 
 
@@ -154,7 +160,10 @@ def _entry_stored(m: Memory, event: events.EntryStored) -> None:
     entry = attempts.strip(record.entry)
     where = parse_ledger(record.subject)
     task = m.tasks.get(where.task_id) or _foreign(m, event, where.task_id)
-    if task is None or record.seq <= task.story.expect:
+    if task is None:
+        blocking.may_have_ended(m, events.MayHaveEnded(where.task_id))
+        return
+    if record.seq <= task.story.expect:
         return
     if task.writing is not None and where.role == "agent":
         # Of our write and this one only one counts, whatever an agent that expects nothing may have stored:
@@ -168,8 +177,8 @@ def _entry_stored(m: Memory, event: events.EntryStored) -> None:
         return
     if task.story.owner not in {before, m.me}:
         m.owners.setdefault(task.story.owner, m.now)
-    if isinstance(entry, Assigned):
-        _assigned_elsewhere(m, task, entry)
+    if isinstance(entry, (Assigned, Blocked)):
+        _begun_elsewhere(m, task)
     elif task.writing is not None and not isinstance(entry, (Succeeded, Closed)):
         _react_beside_write(m, task, entry)
     else:
@@ -193,9 +202,8 @@ def _react_beside_write(m: Memory, task: TaskRecord, entry: Entry) -> None:
         attempts.stop(m, StopAttempt(entry.agent_id, task.task_id, entry.epoch, entry.type))
 
 
-def _assigned_elsewhere(m: Memory, task: TaskRecord, entry: Assigned) -> None:
-    if entry.attempt == 1:
-        task.story.envelope_seq = task.story.epoch
+def _begun_elsewhere(m: Memory, task: TaskRecord) -> None:
+    task.story.envelope_seq = task.story.envelope_seq or task.story.epoch
     attempts.release_agents(m, task)
     task.writing = None
     attempts.resync(m, task)
@@ -204,7 +212,7 @@ def _assigned_elsewhere(m: Memory, task: TaskRecord, entry: Assigned) -> None:
 def _foreign(m: Memory, event: events.EntryStored, task_id: str) -> TaskRecord | None:
     """A record for a task that another orchestrator began."""
     entry = event.record.entry
-    if not isinstance(entry, Assigned) or entry.attempt != 1 or entry.envelope is None:
+    if not isinstance(entry, (Assigned, Blocked)) or entry.envelope is None:
         return None
     envelope = entry.envelope
     task = TaskRecord(

@@ -75,14 +75,19 @@ def _no_candidate(m: Memory, task: TaskRecord) -> None:
     delay_s = min(m.thresholds.unfit_cap_s, m.thresholds.unfit_first_s * 2.0**task.unfit)
     task.unfit += 1
     if task.is_in_queue:
-        m.held[task.kind, task.priority] -= 1
-        del m.tasks[task.task_id]
-        m.timers.clear(task.task_id)
-        m.out += (GiveBack(task.task_id, delay_s), Release(task.task_id))
+        give_back(m, task, delay_s)
     else:
         task.phase = TaskPhase.BACKING_OFF
         task.retry_at = m.now + delay_s
         m.timers.set(task.task_id, task.retry_at)
+
+
+def give_back(m: Memory, task: TaskRecord, delay_s: float) -> None:
+    """Return a task that is held to the queue for a while, and forget it."""
+    m.held[task.kind, task.priority] -= 1
+    del m.tasks[task.task_id]
+    m.timers.clear(task.task_id)
+    m.out += (GiveBack(task.task_id, delay_s), Release(task.task_id))
 
 
 def route(m: Memory, picked: list[TaskRecord], agents: list[AgentRecord]) -> None:

@@ -20,11 +20,12 @@ from outrider.broker.pipeline import Appender, Pulled, Receipt, ack, give_back, 
 from outrider.broker.routing import RouteReason
 from outrider.broker.schema import to_map
 from outrider.broker.subjects import Subjects
-from outrider.ledger.entries import Assigned, Entry
+from outrider.ledger.entries import Assigned, Blocked, Entry
 from outrider.ledger.reader import LedgerReader, record_of
 from outrider.orchestrator import events, instructions
 from outrider.orchestrator.config import Thresholds
 from outrider.orchestrator.inbox import Door
+from outrider.orchestrator.lookup import TaskLookup
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Effects:
         self._post = wires.post
         self._spawn = wires.spawn
         self._reader = LedgerReader(connection, subjects)
+        self._lookup = TaskLookup(connection, subjects, self._reader)
         self.appender = Appender(connection)
         self.envelopes: dict[str, TaskEnvelope] = {}
         self.queued: dict[str, Pulled] = {}
@@ -71,6 +73,7 @@ class Effects:
             instructions.Write: self._write,
             instructions.WriteMember: self._write_member,
             instructions.ReadStory: self._read_story,
+            instructions.ReadParents: self._read_parents,
             instructions.Route: self._route,
             instructions.Assign: self._assign,
             instructions.Release: self._release,
@@ -134,6 +137,13 @@ class Effects:
                 delay_s = min(2.0, delay_s * 2)
         self._post(events.StoryRead(task_id, story))
 
+    async def _read_parents(self, i: instructions.ReadParents) -> None:
+        self._spawn(self._read_until_found(i.task_ids))
+
+    async def _read_until_found(self, task_ids: tuple[str, ...]) -> None:
+        states = await self._lookup.states_for_certain(task_ids)
+        self._post(events.ParentsRead(tuple(states.items())))
+
     async def _route(self, i: instructions.Route) -> None:
         number = i.round
         give_up = asyncio.get_running_loop().call_later(self._route_budget_s, self._route_late, number)
@@ -169,7 +179,7 @@ class Effects:
         except OutriderError as error:
             log.warning("payload of %s cannot be read yet: %s", i.task_id, error.message)
             return
-        if isinstance(entry, Assigned) and entry.envelope is not None:
+        if isinstance(entry, (Assigned, Blocked)) and entry.envelope is not None:
             await self._tell(i, entry.envelope)
         else:
             log.error("payload of %s is not in the ledger at %d", i.task_id, i.envelope_seq)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from outrider.broker.facts import TaskFacts
+from outrider.broker.flows import Waits
 from outrider.broker.messages import SpooledEpoch
 from outrider.broker.routing import Choice, RouteReason
 from outrider.broker.states import AgentState
@@ -28,6 +29,7 @@ class TaskPulled:
     timeout_s: float | None
     deadline: float | None
     submitted: float
+    waits: Waits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,20 @@ class StoryRead:
     task_id: str
     story: Story
     deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParentsRead:
+    """What became of tasks that others wait for: (task, state), the state empty for one that nobody knows."""
+
+    states: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MayHaveEnded:
+    """Somebody ended a task that is not in memory, or seems to have."""
+
+    task_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +220,8 @@ Event = (
     | WriteFailed
     | EntryStored
     | StoryRead
+    | ParentsRead
+    | MayHaveEnded
     | MemberStored
     | Recovered
     | AgentJoined

@@ -15,7 +15,7 @@ from outrider.broker.pipeline import Pulled
 from outrider.broker.routing import RouteAnswer, RouteReason
 from outrider.broker.schema import from_map
 from outrider.broker.subjects import parse_agent, parse_chunk, parse_task
-from outrider.ledger.entries import Assigned, decode_member
+from outrider.ledger.entries import Assigned, Blocked, decode_member
 from outrider.ledger.reader import record_of
 from outrider.orchestrator import events
 
@@ -54,6 +54,7 @@ class Door:
             envelope.timeout_s,
             self.monotonic(envelope.deadline_at),
             min(now, now + stored_at - self._clock.wall()),
+            envelope.waits,
         )
         return event, envelope
 
@@ -69,7 +70,7 @@ class Door:
             log.warning("ledger entry %d is passed over: %s", stored.seq, error.message)
             return None
         deadline = None
-        if isinstance(record.entry, Assigned) and record.entry.envelope is not None:
+        if isinstance(record.entry, (Assigned, Blocked)) and record.entry.envelope is not None:
             deadline = self.monotonic(record.entry.envelope.deadline_at)
         return events.EntryStored(record, self.monotonic(stored.stored_at) or 0.0, deadline)
 

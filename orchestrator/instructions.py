@@ -36,6 +36,13 @@ class ReadStory:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadParents:
+    """Look up in queue and ledger what became of these tasks; answer with ParentsRead."""
+
+    task_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """Ask the router; answer with Routed or RouteFailed within the budget."""
 
@@ -107,6 +114,7 @@ Instruction = (
     Write
     | WriteMember
     | ReadStory
+    | ReadParents
     | Route
     | Assign
     | Release

@@ -32,6 +32,7 @@ def check_invariants(m: Memory) -> None:
         _check_task(m, task)
     _check_slots(m)
     _check_held(m)
+    _check_barriers(m)
     _must(m.round is None or m.round.number == m.rounds, "the open round is the newest")
 
 
@@ -68,3 +69,15 @@ def _check_held(m: Memory) -> None:
     for key in counted.keys() | m.held.keys():
         if counted[key] != m.held[key]:
             raise BrokenInvariant(f"held count of {key}: {m.held[key]}, really {counted[key]}")
+
+
+def _check_barriers(m: Memory) -> None:
+    for task in m.tasks.values():
+        is_waiting = task.task_id in m.barriers.waiting
+        _must(is_waiting == (task.phase is TaskPhase.BLOCKED), "who is blocked waits for something", task)
+        is_idle = task.phase is TaskPhase.BLOCKED and task.writing is None and m.is_mine(task)
+        if is_idle and m.is_recovered:
+            _must(bool(m.barriers.waiting[task.task_id].left), "who waits for nothing goes on", task)
+    for barrier in m.barriers.waiting.values():
+        _must(barrier.task_id in m.tasks, "who waits is known", barrier)
+        _must(barrier.left == len(barrier.open) + sum(barrier.open_members), "open ones are counted", barrier)

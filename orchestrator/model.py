@@ -9,10 +9,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from outrider.broker.facts import TaskFacts
+from outrider.broker.flows import Waits
 from outrider.broker.routing import RouteTask
 from outrider.ledger.entries import Entry
 from outrider.ledger.fold import Story
 from outrider.orchestrator.agent_table import AgentTable
+from outrider.orchestrator.barriers import Barriers
 from outrider.orchestrator.config import Thresholds
 from outrider.orchestrator.instructions import Instruction
 from outrider.orchestrator.ready_queue import ReadyQueue
@@ -63,6 +65,8 @@ class TaskRecord:
     missing_in_beats: int = 0
     unfit: int = 0
     """How often in a row no online agent had the labels it requires."""
+    waits: Waits | None = None
+    """What it waits for, as long as the ledger does not say."""
 
     @property
     def task_id(self) -> str:
@@ -92,6 +96,7 @@ class Memory:
     agents: AgentTable = field(default_factory=AgentTable)
     ready: ReadyQueue = field(default_factory=ReadyQueue)
     timers: Timers = field(default_factory=Timers)
+    barriers: Barriers = field(default_factory=Barriers)
     held: Counter[tuple[str, int]] = field(default_factory=Counter)
     """Messages held of each (kind, priority), acked by none yet."""
     owners: dict[str, float] = field(default_factory=dict)

@@ -41,6 +41,7 @@ from outrider.ledger.settling import outcome_epochs, settle
 from outrider.orchestrator import events
 from outrider.orchestrator.core import Core
 from outrider.orchestrator.effects import Effects
+from outrider.orchestrator.lookup import TaskLookup
 from outrider.orchestrator.submission import Submission
 from outrider.orchestrator.waiting import WaitingTasks
 
@@ -67,7 +68,8 @@ class Requests:
         self._post = post
         self._ledger = LedgerReader(connection, subjects)
         self._waiting = WaitingTasks(connection, subjects, core.memory.me, effects.appender)
-        self._submission = Submission(subjects, core, effects.appender, clock, self._ledger, self._waiting)
+        lookup = TaskLookup(connection, subjects, self._ledger)
+        self._submission = Submission(subjects, core, effects.appender, clock, lookup, self._waiting)
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
 
     async def add_to(self, endpoints: Endpoints) -> None:
@@ -121,6 +123,7 @@ class Requests:
         if task_id not in self._core.memory.tasks:
             why = request.reason or "cancelled on request"
             await self._waiting.end(task_id, "cancelled", why, self._clock.wall())
+            self._post(events.MayHaveEnded(task_id))
             return await self._view(task_id)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(task_id, []).append(done)

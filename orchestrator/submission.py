@@ -11,6 +11,7 @@ from outrider.broker.errors import (
     IdempotencyConflict,
     InvalidTask,
     PayloadTooLarge,
+    TaskNotFound,
     UnknownKind,
     WrongSequence,
 )
@@ -19,8 +20,8 @@ from outrider.broker.messages import Submitted, TaskEnvelope, task_id_of_key
 from outrider.broker.pipeline import Appender, guard
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects
-from outrider.ledger.reader import LedgerReader
 from outrider.orchestrator.core import Core
+from outrider.orchestrator.lookup import TaskLookup
 from outrider.orchestrator.waiting import WaitingTasks
 
 
@@ -33,20 +34,22 @@ class Submission:
         core: Core,
         appender: Appender,
         clock: Clock,
-        ledger: LedgerReader,
+        lookup: TaskLookup,
         waiting: WaitingTasks,
     ) -> None:
         self._subjects = subjects
         self._core = core
         self._appender = appender
         self._clock = clock
-        self._ledger = ledger
+        self._ledger = lookup.ledger
         self._waiting = waiting
+        self._lookup = lookup
 
     async def submit(self, _: str, data: bytes) -> Submitted:
         """The accepted task and its state now.
 
-        Raises DecodeError, InvalidTask, UnknownKind, PayloadTooLarge, IdempotencyConflict or QueueFull.
+        Raises DecodeError, InvalidTask, UnknownKind, TaskNotFound for one that it shall wait for,
+        PayloadTooLarge, IdempotencyConflict or QueueFull.
         """
         envelope = self._complete(decode(TaskEnvelope, data, MAX_ENVELOPE_BYTES))
         table = self._core.memory.agents
@@ -58,6 +61,8 @@ class Submission:
             raise PayloadTooLarge(
                 f"task of {len(body)} bytes is over the limit of {MAX_ENVELOPE_BYTES} bytes"
             )
+        if envelope.after:
+            await self._refuse_unknown_parents(envelope.after)
         state = await self._store(envelope, body)
         nobody = f"no agent for kind {envelope.kind} is online now"
         return Submitted(envelope.task_id, state, None if table.has_online(envelope.kind) else nobody)
@@ -69,6 +74,14 @@ class Submission:
             raise InvalidTask("a task with an idempotency key gets its task_id from the key", hint="send one")
         submitted_at = envelope.submitted_at or self._clock.wall()
         return replace(envelope, task_id=task_id, submitted_at=submitted_at).check()
+
+    async def _refuse_unknown_parents(self, after: tuple[str, ...]) -> None:
+        unknown = [task_id for task_id, state in (await self._lookup.states(after)).items() if not state]
+        if unknown:
+            raise TaskNotFound(
+                f"after names task {unknown[0]!r}, which neither waits nor stands in the ledger",
+                hint="submit what it waits for first",
+            )
 
     async def _store(self, envelope: TaskEnvelope, body: bytes) -> TaskState:
         story = await self._ledger.story(envelope.task_id)

@@ -15,6 +15,7 @@ from outrider.broker.states import TaskState
 class TaskPhase(StrEnum):
     """Where a task is in this orchestrator's memory."""
 
+    BLOCKED = "blocked"
     HELD = "held"
     ROUTING = "routing"
     ASSIGNING = "assigning"
@@ -27,6 +28,7 @@ class TaskPhase(StrEnum):
 class Trigger(StrEnum):
     """What moves a task on."""
 
+    UNBLOCKED = "unblocked"
     PICKED = "picked"
     PUT_BACK = "put_back"
     CHOSEN = "chosen"
@@ -41,6 +43,7 @@ class Trigger(StrEnum):
 P, T = TaskPhase, Trigger
 
 TRANSITIONS: dict[TaskPhase, dict[Trigger, TaskPhase]] = {
+    P.BLOCKED: {T.UNBLOCKED: P.HELD, T.CLOSED: P.CLOSED},
     P.HELD: {T.PICKED: P.ROUTING, T.CLOSED: P.CLOSED},
     P.ROUTING: {T.PUT_BACK: P.HELD, T.CHOSEN: P.ASSIGNING, T.CLOSED: P.CLOSED},
     P.ASSIGNING: {T.STORED: P.ASSIGNED, T.NOT_STORED: P.HELD, T.CLOSED: P.CLOSED},
@@ -53,6 +56,7 @@ TRANSITIONS: dict[TaskPhase, dict[Trigger, TaskPhase]] = {
 LIVE = frozenset({P.ASSIGNED, P.RUNNING})
 
 SHOWN_AS = {
+    P.BLOCKED: TaskState.BLOCKED,
     P.HELD: TaskState.QUEUED,
     P.ROUTING: TaskState.QUEUED,
     P.ASSIGNING: TaskState.QUEUED,

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from outrider.broker.facts import TaskFacts
+from outrider.broker.flows import OnFailure, Waits
 from outrider.broker.messages import AttemptError, TaskEnvelope
 from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.routing import Choice, RouteReason
 from outrider.broker.states import AgentState, ErrorClass
 from outrider.broker.subjects import LedgerAddress, Subjects
-from outrider.ledger.entries import Assigned, Closed, Entry
+from outrider.ledger.entries import Assigned, Blocked, Closed, Entry
 from outrider.ledger.fold import Record, Story
 from outrider.ledger.rules import TERMINAL_TYPES
 from outrider.orchestrator import events
@@ -58,6 +59,11 @@ class World:
         self.entries.append(Record(len(self.entries) + 1, subject, entry))
         return len(self.entries)
 
+    def state(self, task_id: str) -> str:
+        """As a look into queue and ledger tells it."""
+        story = self.story(task_id)
+        return story.state.value if story.epoch else "queued" if task_id in self.queue else ""
+
     def terminal_entries(self, task_id: str) -> int:
         return sum(r.entry.task_id == task_id and r.entry.type in TERMINAL_TYPES for r in self.entries)
 
@@ -72,6 +78,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.crashes = 0
         self.pending: list[do.Instruction] = []
         self.submitted: list[str] = []
+        self.waits: dict[str, Waits] = {}
         self.boot()
 
     def boot(self) -> None:
@@ -96,9 +103,23 @@ class CoreMachine(RuleBasedStateMachine):
 
     @rule(kind=st.sampled_from(KINDS), priority=st.integers(0, 9), attempts=st.integers(1, 3))
     def submit(self, kind: str, priority: int, attempts: int) -> None:
-        task_id = f"t{len(self.submitted)}"
+        task_id = f"t-{len(self.submitted)}"
         self.submitted.append(task_id)
         pulled = events.TaskPulled(task_id, kind, priority, TaskFacts(), (), attempts, None, None, self.now)
+        self.world.queue[task_id] = pulled
+        self.feed(pulled)
+
+    @precondition(lambda self: self.submitted)
+    @rule(data=st.data(), on_failure=st.sampled_from(OnFailure), whole_group=st.booleans())
+    def submit_child(self, data: st.DataObject, on_failure: OnFailure, whole_group: bool) -> None:
+        """One that waits for some of those before, or for a group that they make up."""
+        task_id = f"t-{len(self.submitted)}"
+        after = data.draw(st.lists(st.sampled_from(self.submitted), min_size=1, max_size=3, unique=True))
+        group = Waits((), on_failure, "t", len(self.submitted))
+        waits = group if whole_group else Waits(tuple(after), on_failure)
+        self.submitted.append(task_id)
+        self.waits[task_id] = waits
+        pulled = events.TaskPulled(task_id, "chat", 5, TaskFacts(), (), 2, None, None, self.now, waits)
         self.world.queue[task_id] = pulled
         self.feed(pulled)
 
@@ -123,6 +144,11 @@ class CoreMachine(RuleBasedStateMachine):
                 self.world.queue.pop(instruction.task_id, None)
             case do.ReadStory():
                 self.feed(events.StoryRead(instruction.task_id, self.world.story(instruction.task_id)))
+            case do.ReadParents():
+                self.feed(events.ParentsRead(tuple((t, self.world.state(t)) for t in instruction.task_ids)))
+            case do.GiveBack():
+                if instruction.task_id in self.world.queue:
+                    self.feed(self.world.queue[instruction.task_id])
             case do.StopAttempt():
                 self.world.running.pop((instruction.task_id, instruction.epoch), None)
             case _:
@@ -133,7 +159,9 @@ class CoreMachine(RuleBasedStateMachine):
             self.feed(events.WriteFailed(i.task_id, i.number, False, "no confirmation"))
             return
         entry = i.entry
-        if i.expect == 0 and isinstance(entry, (Assigned, Closed)):
+        if isinstance(entry, Assigned):
+            self.may_start(entry)
+        if i.expect == 0 and isinstance(entry, (Assigned, Blocked, Closed)):
             task = self.core.memory.tasks[i.task_id]
             envelope = TaskEnvelope(task.kind, "payload", i.task_id, max_attempts=task.max_attempts)
             entry = replace(entry, envelope=envelope)
@@ -142,6 +170,17 @@ class CoreMachine(RuleBasedStateMachine):
             self.feed(events.WriteFailed(i.task_id, i.number, seq is None, "refused or unknown"))
         else:
             self.feed(events.Written(i.task_id, i.number, seq))
+
+    def may_start(self, entry: Assigned) -> None:
+        """No task is assigned before all that it waits for has ended, as it wishes."""
+        waits = self.waits.get(entry.task_id)
+        if waits is None:
+            return
+        for parent in waits.ids():
+            story = self.world.story(parent)
+            assert story.is_terminal, f"{entry.task_id} starts before {parent} ended"
+            is_good = waits.on_failure is OnFailure.RUN or story.state == "succeeded"
+            assert is_good, f"{entry.task_id} starts although {parent} is {story.state}"
 
     def route(self, i: do.Route, lie: bool) -> None:
         if lie:

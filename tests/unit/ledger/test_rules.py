@@ -10,7 +10,8 @@ from tests.unit.ledger.stories import BY_ORCHESTRATOR, ENTRY_TYPES, by_agent, en
 
 TERMINAL = {"dead", "cancelled", "expired"}
 MAY = {
-    Phase.UNWRITTEN: {"assigned"} | TERMINAL,
+    Phase.UNWRITTEN: {"blocked", "assigned"} | TERMINAL,
+    Phase.BLOCKED: {"assigned"} | TERMINAL,
     Phase.LIVE: {"succeeded", "failed", "rejected", "lost", "timed_out"} | TERMINAL,
     Phase.BETWEEN: {"assigned"} | TERMINAL,
     Phase.CLOSED: set[str](),
