@@ -21,6 +21,7 @@ from outrider.broker.config import (
     NatsSettings,
     environment,
     fleet_name,
+    largest_object,
     nats_settings,
     state_folder,
 )
@@ -105,7 +106,8 @@ class Agent:
         if not self._handlers:
             raise BadSettings(f"agent {self.name} has no handler", hint='add one with @agent.handles("kind")')
         subjects = Subjects(fleet)
-        profile = Profile(self.name, self.slots, self.labels, dict(self._handlers))
+        largest = largest_object(environment())
+        profile = Profile(self.name, self.slots, self.labels, dict(self._handlers), largest)
         async with AsyncExitStack() as stack:
             connection = await stack.enter_async_context(
                 await Connection.open(settings, f"agent {self.name}")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from outrider.agents.attempt import Attempt, Ending, Handler, Result, call_async, call_in_thread, is_async
 from outrider.agents.chunks import ChunkStream
-from outrider.agents.outcome import encode_outcome
+from outrider.agents.outcome import classify
 from outrider.agents.recorder import Recorder
 from outrider.agents.spool import Finished
 from outrider.agents.task import Task
+from outrider.broker.errors import OutriderError
 from outrider.broker.messages import AssignAnswer, Assignment, CancelAttempt, Done, Renew
+from outrider.broker.object_ref import ObjectRef
 from outrider.broker.outcomes import Failed, Succeeded
 
 GRACE_S = 2.0
@@ -31,12 +33,14 @@ class Attempts:
         handlers: Mapping[str, Handler],
         recorder: Recorder,
         open_stream: Callable[[Task], ChunkStream],
+        fetch: Callable[[ObjectRef], Awaitable[Any]],
     ) -> None:
         self._agent_id = agent_id
         self._slots = slots
         self._handlers = {kind: (handler, not is_async(handler)) for kind, handler in handlers.items()}
         self._recorder = recorder
         self._open_stream = open_stream
+        self._fetch = fetch
         self._loop = asyncio.get_running_loop()
         self._running: dict[int, Attempt] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,7 +106,9 @@ class Attempts:
         try:
             # The answer to the assignment goes out first: a careless handler may block the loop.
             await asyncio.sleep(0)
-            result = await call(handler, attempt.task)
+            ref = attempt.assignment.payload_ref
+            refused = None if ref is None else await self._fetch_payload(attempt, ref)
+            result = await call(handler, attempt.task) if refused is None else refused
         except asyncio.CancelledError:
             result = attempt.stopped_result()
         finished = self._close(attempt, result if attempt.ending is None else attempt.stopped_result())
@@ -110,6 +116,15 @@ class Attempts:
         if not self._running:
             self._idle.set()
         await self._deliver(attempt, finished)
+
+    async def _fetch_payload(self, attempt: Attempt, ref: ObjectRef) -> Result | None:
+        """Get a large payload for the handler; a result means that the handler is not called."""
+        try:
+            attempt.task.payload = await self._fetch(ref)
+        except OutriderError as problem:
+            return Result(error=classify(problem))
+        # A sync handler's attempt cannot be cancelled here, only before it begins.
+        return None if attempt.ending is None else attempt.stopped_result()
 
     def _late(self, attempt: Attempt) -> None:
         attempt.stop(Ending.TIMED_OUT)
@@ -135,8 +150,9 @@ class Attempts:
         if attempt.ending is Ending.CANCELLED:
             return None
         outcome = self._outcome(attempt, result)
-        data = encode_outcome(outcome, self._recorder.limit)
-        finished = Finished(outcome.task_id, outcome.attempt, attempt.epoch, attempt.expect, data)
+        sent = self._recorder.encode(outcome)
+        who = (outcome.task_id, outcome.attempt, attempt.epoch, attempt.expect)
+        finished = Finished(*who, sent.data, sent.ref, sent.body)
         self._recorder.keep(finished)
         return finished
 

@@ -6,13 +6,26 @@ Pure: sends nothing. `classify` is the one place where exceptions become the clo
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
 from outrider.agents.provider_errors import classify_provider
-from outrider.broker.codec import MAX_DEPTH, encode
-from outrider.broker.errors import DecodeError, InvalidName, InvalidTask, OutriderError, PayloadTooLarge
+from outrider.broker.codec import MAX_DEPTH, dump, encode, load
+from outrider.broker.errors import (
+    DecodeError,
+    InvalidName,
+    InvalidTask,
+    NatsUnavailable,
+    NobodyAnswers,
+    ObjectCorrupt,
+    ObjectMissing,
+    OutriderError,
+    PayloadTooLarge,
+    TimedOut,
+)
 from outrider.broker.messages import AttemptError
+from outrider.broker.object_ref import ObjectRef, ref_of
 from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.states import RETRYABLE, ErrorClass
 
@@ -86,7 +99,7 @@ def classify(problem: BaseException) -> AttemptError:
 
 
 def _class_of(problem: BaseException) -> ErrorClass:
-    if isinstance(problem, (InvalidTask, InvalidName)):
+    if isinstance(problem, (InvalidTask, InvalidName, ObjectMissing, ObjectCorrupt)):
         return ErrorClass.INVALID_INPUT
     if isinstance(problem, PayloadTooLarge):
         return ErrorClass.TOO_LARGE
@@ -94,7 +107,7 @@ def _class_of(problem: BaseException) -> ErrorClass:
         return ErrorClass.BAD_OUTPUT
     if isinstance(problem, TimeoutError):
         return ErrorClass.TIMEOUT
-    if isinstance(problem, ConnectionError):
+    if isinstance(problem, (ConnectionError, NatsUnavailable, NobodyAnswers, TimedOut)):
         return ErrorClass.CONNECTION
     return ErrorClass.HANDLER
 
@@ -125,35 +138,56 @@ def _fault_in_map(value: dict[Any, Any], path: str, left: int) -> str:
     return ""
 
 
-def encode_outcome(outcome: Succeeded | Failed, limit: int) -> bytes:
-    """The bytes of the entry; a result that cannot travel becomes a failure that says why."""
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The bytes of an entry, and the result that lies beside it because it is too large."""
+
+    data: bytes
+    ref: ObjectRef | None = None
+    body: bytes = b""
+
+
+def encode_outcome(outcome: Succeeded | Failed, limit: int, largest: int = 0) -> Encoded:
+    """The entry in at most `limit` bytes; a larger result is left to the object store, up to `largest` bytes.
+
+    A result that cannot travel becomes a failure that says why.
+    """
     if isinstance(outcome, Failed):
-        return encode(outcome)
+        return Encoded(encode(outcome))
     fault = fault_in(outcome.result)
     if fault:
-        return encode(_refused(outcome, attempt_error(ErrorClass.BAD_OUTPUT, fault, retryable=False)))
+        return _refused(outcome, attempt_error(ErrorClass.BAD_OUTPUT, fault, retryable=False))
     try:
         data = encode(outcome)
     except DecodeError as problem:
-        return encode(
-            _refused(outcome, attempt_error(ErrorClass.BAD_OUTPUT, problem.message, retryable=False))
-        )
+        return _refused(outcome, attempt_error(ErrorClass.BAD_OUTPUT, problem.message, retryable=False))
     if len(data) <= limit:
-        return data
-    return encode(_refused(outcome, attempt_error(ErrorClass.TOO_LARGE, _over(len(data), limit))))
+        return Encoded(data)
+    if len(data) > max(limit, largest):
+        return _refused(outcome, attempt_error(ErrorClass.TOO_LARGE, _over(len(data), max(limit, largest))))
+    body = dump(outcome.result)
+    ref = ref_of(body)
+    return Encoded(encode(replace(outcome, result=None, result_ref=ref)), ref, body)
 
 
-def _refused(outcome: Succeeded, why: AttemptError) -> Failed:
-    return Failed(
-        outcome.task_id,
-        outcome.attempt,
-        outcome.agent_id,
-        outcome.epoch,
-        why,
-        outcome.service_s,
-        outcome.usage,
-        outcome.at,
-    )
+def with_result_inside(data: bytes, body: bytes) -> bytes:
+    """The entry of a large result without the object store: as large as both together."""
+    entry = load(data)
+    entry.pop("result_ref")
+    return dump(entry | {"result": load(body, len(body))})
+
+
+def without_result(data: bytes, why: str) -> bytes:
+    """The entry of a large result that nobody can store, as a failure."""
+    entry = load(data)
+    entry.pop("result_ref")
+    error = {"error_class": ErrorClass.TOO_LARGE.value, "message": why, "retryable": False}
+    return dump(entry | {"type": "failed", "error": error})
+
+
+def _refused(outcome: Succeeded, why: AttemptError) -> Encoded:
+    who = (outcome.task_id, outcome.attempt, outcome.agent_id, outcome.epoch)
+    return Encoded(encode(Failed(*who, why, outcome.service_s, outcome.usage, outcome.at)))
 
 
 def _over(size: int, limit: int) -> str:

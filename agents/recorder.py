@@ -11,12 +11,16 @@ import logging
 import random
 from collections.abc import Sequence
 
+from outrider.agents.outcome import Encoded, encode_outcome, with_result_inside, without_result
 from outrider.agents.spool import Finished, Spool
 from outrider.broker.background import Background
-from outrider.broker.codec import MAX_BODY_BYTES, decode, encode, load
+from outrider.broker.codec import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES, decode, encode, load
 from outrider.broker.connection import Connection
-from outrider.broker.errors import OutriderError, WrongSequence, error_from_wire
+from outrider.broker.errors import OutriderError, PayloadTooLarge, WrongSequence, error_from_wire
 from outrider.broker.messages import Settle, Settled, SpooledEpoch, Verdict
+from outrider.broker.object_ref import ObjectRef
+from outrider.broker.objects import ObjectStore
+from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.pipeline import Appender, Receipt, guard
 from outrider.broker.subjects import Subjects
 
@@ -27,6 +31,7 @@ SETTLE_TIMEOUT_S = 3.0
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 WORKERS = 8
 BEHIND = 1000
+BEHIND_BYTES = 256 * 1024 * 1024
 GONE = frozenset({"not_found"})
 """Error answers to settle that mean: the ledger does not wait for this outcome."""
 
@@ -35,9 +40,16 @@ class Recorder:
     """Records the outcomes of one agent."""
 
     def __init__(
-        self, connection: Connection, appender: Appender, subjects: Subjects, agent_id: str, spool: Spool
+        self,
+        connection: Connection,
+        appender: Appender,
+        subjects: Subjects,
+        agent_id: str,
+        spool: Spool,
+        objects: ObjectStore,
     ) -> None:
         self._connection = connection
+        self._objects = objects
         self._appender = appender
         self._subjects = subjects
         self._agent_id = agent_id
@@ -49,13 +61,17 @@ class Recorder:
 
     @property
     def limit(self) -> int:
-        """Largest entry in bytes."""
+        """Largest entry in bytes that NATS takes."""
         return min(MAX_BODY_BYTES, self._connection.max_payload - HEADER_ROOM_BYTES)
 
     @property
     def is_behind(self) -> bool:
         """So much waits for the ledger that no more work should be taken."""
-        return len(self._spool) >= BEHIND
+        return len(self._spool) >= BEHIND or self._spool.large_bytes >= BEHIND_BYTES
+
+    def encode(self, outcome: Succeeded | Failed) -> Encoded:
+        """The outcome as it travels: a large result beside its entry."""
+        return encode_outcome(outcome, min(MAX_ENVELOPE_BYTES, self.limit), self._objects.largest)
 
     @property
     def epochs(self) -> tuple[int, ...]:
@@ -77,6 +93,9 @@ class Recorder:
 
     async def record(self, finished: Finished) -> None:
         """Send it; returns once it is on its way, and `run` sees to what goes wrong."""
+        if finished.ref is not None and not await self._store_result(finished, finished.ref):
+            self._again.put_nowait(finished)
+            return
 
         def settle(receipt: Receipt) -> None:
             if receipt.error is None:
@@ -91,16 +110,44 @@ class Recorder:
             guard(finished.expect, self._subjects.story(finished.task_id)),
         )
 
+    async def _store_result(self, finished: Finished, ref: ObjectRef) -> bool:
+        """Put a large result where its entry says that it is; False when that must be tried again."""
+        if finished.is_stored:
+            return True
+        body = self._spool.body_of(finished)
+        try:
+            await self._objects.put(ref, body)
+        except OutriderError as error:
+            return self._is_stored_otherwise(finished, body, error)
+        finished.is_stored = True
+        return True
+
+    def _is_stored_otherwise(self, finished: Finished, body: bytes, error: OutriderError) -> bool:
+        """Without the object store the result goes into the entry if it can, and fails if it never could."""
+        if len(finished.data) + len(body) <= self.limit:
+            finished.data = with_result_inside(finished.data, body)
+        elif isinstance(error, PayloadTooLarge):
+            finished.data = without_result(finished.data, error.message)
+        else:
+            self._complain(error)
+            return False
+        finished.is_stored = True
+        return True
+
     def _done(self, finished: Finished) -> None:
         self._spool.done(finished)
         if not len(self._spool):
             self._emptied.set()
 
     def _trouble(self, finished: Finished, error: OutriderError) -> None:
-        if not self._is_troubled and not isinstance(error, WrongSequence):
+        if not isinstance(error, WrongSequence):
+            self._complain(error)
+        self._again.put_nowait(finished)
+
+    def _complain(self, error: OutriderError) -> None:
+        if not self._is_troubled:
             self._is_troubled = True
             log.warning("outcomes wait on disk for the ledger: %s", error)
-        self._again.put_nowait(finished)
 
     async def run(self) -> None:
         """Settle and send again what the ledger did not confirm; runs until cancelled."""
@@ -123,6 +170,8 @@ class Recorder:
     async def _record_again(self, finished: Finished) -> bool:
         """One more try; True when the matter is closed."""
         if not self._connection.is_connected:
+            return False
+        if finished.ref is not None and not await self._store_result(finished, finished.ref):
             return False
         try:
             await self._append(finished)

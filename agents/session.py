@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from outrider.agents.attempt import Handler
 from outrider.agents.attempts import Attempts
@@ -23,9 +24,12 @@ from outrider.agents.spool import Spool
 from outrider.agents.task import Task
 from outrider.broker.background import Background
 from outrider.broker.codec import decode
+from outrider.broker.config import LARGEST_OBJECT_BYTES
 from outrider.broker.connection import Connection
 from outrider.broker.errors import NatsUnavailable
 from outrider.broker.messages import AssignAnswer, Assignment, CancelAttempt, Done, Heartbeat, Join, Renew
+from outrider.broker.object_ref import ObjectRef
+from outrider.broker.objects import ObjectStore, value_in
 from outrider.broker.pipeline import Appender
 from outrider.broker.service import Endpoints
 from outrider.broker.states import AgentState
@@ -46,6 +50,7 @@ class Profile:
     slots: int
     labels: tuple[str, ...]
     handlers: Mapping[str, Handler]
+    largest_object: int = LARGEST_OBJECT_BYTES
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -70,9 +75,10 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._appender = Appender(connection)
-        self._recorder = Recorder(connection, self._appender, subjects, profile.name, spool)
+        self._objects = ObjectStore(connection, subjects, self._appender, profile.largest_object)
+        self._recorder = Recorder(connection, self._appender, subjects, profile.name, spool, self._objects)
         self._attempts = Attempts(
-            profile.name, profile.slots, profile.handlers, self._recorder, self._open_stream
+            profile.name, profile.slots, profile.handlers, self._recorder, self._open_stream, self._fetch
         )
         self._endpoints = Endpoints(connection, "outrider-agent", own_version(), f"agent {profile.name}")
         self._leave = asyncio.Event()
@@ -236,6 +242,9 @@ class Session:
             f"{self._instance}.{task.epoch}",
         )
         return ChunkStream(self._appender, route, self._loop, self._thread)
+
+    async def _fetch(self, ref: ObjectRef) -> Any:
+        return value_in(await self._objects.get(ref))
 
     async def _assign(self, _subject: str, data: bytes) -> AssignAnswer:
         return self._attempts.accept(decode(Assignment, data))

@@ -24,11 +24,13 @@ import msgpack
 
 from outrider.broker.codec import dump, load
 from outrider.broker.errors import Refused
+from outrider.broker.object_ref import ObjectRef, ref_of
 
 log = logging.getLogger(__name__)
 
 SYNC_AFTER_S = 0.05
 COMPACT_BYTES = 8 * 1024 * 1024
+BODY_SUFFIX = ".result"
 _HEAD = struct.Struct("<II")
 
 
@@ -41,6 +43,12 @@ class Finished:
     epoch: int
     expect: int
     data: bytes
+    ref: ObjectRef | None = None
+    """Of the result, when it is too large for the entry and must be in the object store before it."""
+    body: bytes = b""
+    """That result, while it is not on disk."""
+    is_stored: bool = False
+    """The object store has the result, or the entry does without."""
     spooled_at: float = 0.0
 
     def renumber(self, epoch: int, expect: int) -> None:
@@ -53,6 +61,15 @@ class Finished:
 def _record(body: list[Any]) -> bytes:
     packed: bytes = msgpack.packb(body)
     return _HEAD.pack(len(packed), zlib.crc32(packed)) + packed
+
+
+def _fields(f: Finished) -> list[Any]:
+    ref = [] if f.ref is None else [[f.ref.sha256, f.ref.size]]
+    return [f.task_id, f.attempt, f.epoch, f.expect, f.data, *ref]
+
+
+def _finished(task_id: str, attempt: int, epoch: int, expect: int, data: bytes, *ref: Any) -> Finished:
+    return Finished(task_id, attempt, epoch, expect, data, ObjectRef(*ref[0]) if ref else None)
 
 
 def _records(data: bytes) -> Iterator[list[Any]]:
@@ -83,6 +100,8 @@ class Spool:
         self._marks = bytearray()
         self._size = 0
         self._synced = 0
+        self.large_bytes = 0
+        """Size of all large results that are not recorded yet."""
         self._is_failing = False
         self._timer: asyncio.TimerHandle | None = None
         self._syncing: asyncio.Future[None] | None = None
@@ -112,10 +131,26 @@ class Spool:
         if self._path.is_file():
             for task_id, attempt, *rest in _records(self._path.read_bytes()):
                 if rest:
-                    self._open[task_id, attempt] = Finished(task_id, attempt, *rest)
+                    self._open[task_id, attempt] = _finished(task_id, attempt, *rest)
                 else:
                     self._open.pop((task_id, attempt), None)
+        self._drop_what_lost_its_body()
         self._rewrite()
+
+    def _drop_what_lost_its_body(self) -> None:
+        """An outcome whose large result did not reach the disk is as good as never spooled."""
+        for key, finished in list(self._open.items()):
+            if finished.ref is None:
+                continue
+            if ref_of(self.body_of(finished)) == finished.ref:
+                self.large_bytes += finished.ref.size
+            else:
+                log.error("the result of task %s did not survive: it runs again", finished.task_id)
+                del self._open[key]
+        kept = {self._body_path(f) for f in self._open.values() if f.ref is not None}
+        for path in self._path.parent.glob(f"*{BODY_SUFFIX}"):
+            if path not in kept:
+                path.unlink(missing_ok=True)
 
     def __len__(self) -> int:
         return len(self._open)
@@ -129,9 +164,9 @@ class Spool:
         """Write it to the journal. A disk that refuses is reported once and does not stop the outcome."""
         finished.spooled_at = time.monotonic()
         self._open[finished.task_id, finished.attempt] = finished
-        self._write(
-            _record([finished.task_id, finished.attempt, finished.epoch, finished.expect, finished.data])
-        )
+        if finished.ref is not None:
+            self._keep_body(finished, finished.ref)
+        self._write(_record(_fields(finished)))
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SYNC_AFTER_S, self._tick)
 
@@ -139,6 +174,32 @@ class Spool:
         """The ledger has it, or has moved on without it."""
         if self._open.pop((finished.task_id, finished.attempt), None) is not None:
             self._marks += _record([finished.task_id, finished.attempt])
+            if finished.ref is not None:
+                self.large_bytes -= finished.ref.size
+                self._body_path(finished).unlink(missing_ok=True)
+
+    def body_of(self, finished: Finished) -> bytes:
+        """The large result of an open outcome; empty when it is gone."""
+        if finished.body:
+            return finished.body
+        try:
+            return self._body_path(finished).read_bytes()
+        except OSError:
+            return b""
+
+    def _keep_body(self, finished: Finished, ref: ObjectRef) -> None:
+        self.large_bytes += ref.size
+        path = self._body_path(finished)
+        try:
+            path.touch(0o600)
+            path.write_bytes(finished.body)
+            finished.body = b""
+        except OSError as problem:
+            path.unlink(missing_ok=True)
+            self._mend(problem)
+
+    def _body_path(self, finished: Finished) -> Path:
+        return self._path.parent / f"{finished.task_id}.{finished.attempt}{BODY_SUFFIX}"
 
     def _write(self, record: bytes) -> None:
         data = bytes(self._marks) + record
@@ -184,9 +245,7 @@ class Spool:
         """Start a new journal with only what is open."""
         fresh = self._path.with_suffix(".new")
         file = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        data = b"".join(
-            _record([f.task_id, f.attempt, f.epoch, f.expect, f.data]) for f in self.open_outcomes
-        )
+        data = b"".join(_record(_fields(f)) for f in self.open_outcomes)
         os.write(file, data)
         if data:
             os.fsync(file)

@@ -19,6 +19,8 @@ from outrider.broker.subjects import NAME
 
 DEFAULT_URL = "nats://127.0.0.1:4222"
 DEFAULT_FLEET = "outrider"
+LARGEST_OBJECT_BYTES = 64 * 1024 * 1024
+"""Largest payload or result in the object store, unless OUTRIDER_LARGEST_OBJECT_BYTES says otherwise."""
 PRIVATE = "private server"
 """The source of an address that a running `outrider up` or `outrider demo` left in the state folder."""
 
@@ -151,6 +153,14 @@ def _with_own_inbox(settings: NatsSettings) -> NatsSettings:
     if settings.inbox_prefix or not user or not NAME.fullmatch(user):
         return settings
     return replace(settings, inbox_prefix=f"_INBOX.{user}")
+
+
+def largest_object(env: Mapping[str, str]) -> int:
+    """Bytes of the largest payload or result that this part sends or takes. Raises BadSettings."""
+    text = env.get("OUTRIDER_LARGEST_OBJECT_BYTES", str(LARGEST_OBJECT_BYTES))
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise BadSettings(f"OUTRIDER_LARGEST_OBJECT_BYTES={text!r} is not a whole number above 0")
+    return int(text)
 
 
 def fleet_name(env: Mapping[str, str], fleet: str | None = None) -> str:

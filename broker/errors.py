@@ -54,7 +54,21 @@ class PayloadTooLarge(OutriderError):
     """A body is larger than its limit."""
 
     code = "payload_too_large"
-    default_hint = "keep a task under 256 KiB; put large data elsewhere and send its address"
+    default_hint = "put large data elsewhere and send its address"
+
+
+class ObjectMissing(OutriderError):
+    """A large payload or result is not in the object store."""
+
+    code = "object_missing"
+    default_hint = "objects live as long as the ledger; `nats object ls` shows what is there"
+
+
+class ObjectCorrupt(OutriderError):
+    """What the object store holds is not what was put there."""
+
+    code = "object_corrupt"
+    default_hint = "submit the task again; `nats object info` shows what is stored"
 
 
 class UnknownKind(OutriderError):

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from outrider.broker.codec import dump
 from outrider.broker.errors import InvalidTask
 from outrider.broker.flows import OnFailure, Waits, check_member, check_waits
+from outrider.broker.object_ref import ObjectRef, ref_of
 from outrider.broker.schema import is_deeper_than
 from outrider.broker.states import AgentState, ErrorClass, TaskState
 from outrider.broker.subjects import check_name, check_priority
@@ -50,6 +52,8 @@ class TaskEnvelope:
     requires: tuple[str, ...] = ()
     idempotency_key: str | None = None
     submitted_at: float = 0.0
+    payload_ref: ObjectRef | None = None
+    """Where the payload lies when it is too large for a message; `payload` is None then."""
     v: int = VERSION
     after: tuple[str, ...] | None = None
     """Tasks that must have ended before this one may start."""
@@ -71,7 +75,12 @@ class TaskEnvelope:
 
     def is_same_work(self, other: TaskEnvelope) -> bool:
         """Whether both ask for the same: kind and payload."""
-        return (self.kind, self.payload) == (other.kind, other.payload)
+        if self.payload_ref is None and other.payload_ref is None:
+            return (self.kind, self.payload) == (other.kind, other.payload)
+        return (self.kind, self._ref()) == (other.kind, other._ref())
+
+    def _ref(self) -> ObjectRef:
+        return self.payload_ref or ref_of(dump(self.payload))
 
     def check(self) -> TaskEnvelope:
         """The envelope itself when its fields make sense. Raises InvalidName or InvalidTask."""
@@ -86,6 +95,10 @@ class TaskEnvelope:
             raise InvalidTask(f"timeout_s {self.timeout_s} is not between 0 and {LONGEST_TASK_S:.0f}")
         if is_deeper_than(MAX_PAYLOAD_DEPTH, self.payload):
             raise InvalidTask(f"payload is nested deeper than {MAX_PAYLOAD_DEPTH} levels")
+        if self.payload_ref is not None:
+            self.payload_ref.check()
+            if self.payload is not None:
+                raise InvalidTask("a task has a payload or a payload_ref, not both")
         if self.v != VERSION:
             raise InvalidTask(f"task version {self.v} is not known here", hint=f"send version {VERSION}")
         if self.group is not None:
@@ -190,6 +203,7 @@ class Assignment:
     timeout_s: float | None = None
     deadline_at: float | None = None
     orchestrator: str = ""
+    payload_ref: ObjectRef | None = None
     v: int = VERSION
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from outrider.broker.messages import VERSION, AttemptError
+from outrider.broker.object_ref import ObjectRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Succeeded:
     service_s: float = 0.0
     usage: Usage = Usage()
     at: float = 0.0
+    result_ref: ObjectRef | None = None
+    """Where the result lies when it is too large for a message; `result` is None then."""
     type: str = "succeeded"
     v: int = VERSION
 

@@ -30,6 +30,7 @@ HTTP_LIKE = {
     "not_found": "404",
     "agent_not_found": "404",
     "unknown_kind": "404",
+    "object_missing": "404",
     "payload_too_large": "413",
     "queue_full": "429",
     "idempotency_conflict": "409",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 from outrider.broker.connection import ApiError, Connection
 from outrider.broker.errors import StreamDrift
+from outrider.broker.stream_limits import GIB, StreamLimits
 from outrider.broker.subjects import Subjects
+
+__all__ = ["GIB", "StreamLimits", "drift", "ensure_streams", "ensure_task_consumer", "stream_definitions"]
 
 log = logging.getLogger(__name__)
 
@@ -17,21 +19,6 @@ NAME_IN_USE = 10058
 NO_ROOM = 10047
 LEAST_BYTES = 64 * 1024 * 1024
 SECOND = 1_000_000_000
-DAY = 24 * 3600 * SECOND
-GIB = 1024**3
-
-
-@dataclass(frozen=True, slots=True)
-class StreamLimits:
-    """Bounds of one fleet's streams; a full stream refuses instead of forgetting."""
-
-    tasks_messages: int = 2_000_000
-    tasks_bytes: int = 4 * GIB
-    ledger_bytes: int = 16 * GIB
-    ledger_age_s: int = 14 * 24 * 3600
-    chunks_bytes: int = 1 * GIB
-    chunks_age_s: int = 3600
-    replicas: int = 1
 
 
 def stream_definitions(subjects: Subjects, limits: StreamLimits) -> list[dict[str, Any]]:
@@ -73,6 +60,17 @@ def stream_definitions(subjects: Subjects, limits: StreamLimits) -> list[dict[st
             "max_bytes": limits.chunks_bytes,
             "max_age": limits.chunks_age_s * SECOND,
         },
+        common
+        | {
+            "name": subjects.objects_stream,
+            "description": "payloads and results too large for a message, by hash",
+            "subjects": [f"$O.{subjects.objects_bucket}.C.>", f"$O.{subjects.objects_bucket}.M.>"],
+            "retention": "limits",
+            "discard": "new",
+            "max_bytes": limits.payloads_bytes,
+            "max_age": limits.payloads_age_s * SECOND,
+            "allow_rollup_hdrs": True,
+        },
     ]
 
 
@@ -84,8 +82,12 @@ FIXED = (
     "deny_delete",
     "deny_purge",
     "allow_direct",
+    "allow_rollup_hdrs",
     "republish",
 )
+
+
+BOUNDS = ("max_msgs", "max_bytes", "max_age", "num_replicas")
 
 
 def drift(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
@@ -100,6 +102,12 @@ def drift(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
         if (want or None) != (have or None):
             different.append(f"{name} is {have!r}, wanted {want!r}")
     return different
+
+
+def other_bounds(wanted: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """Bounds that differ from the settings: chosen by an operator, or made while the disk was smaller."""
+    pairs = ((name, wanted[name], found.get(name)) for name in BOUNDS if name in wanted)
+    return [f"{name} is {have}, the settings say {want}" for name, want, have in pairs if want != have]
 
 
 async def ensure_streams(

@@ -49,6 +49,8 @@ class Subjects:
         self.tasks_stream = f"{upper}_TASKS"
         self.ledger_stream = f"{upper}_LEDGER"
         self.chunks_stream = f"{upper}_CHUNKS"
+        self.objects_bucket = f"{upper}_PAYLOADS"
+        self.objects_stream = f"OBJ_{self.objects_bucket}"
         self.all_tasks = f"{fleet}.task.*.*.*"
         self.all_ledger = f"{fleet}.ledger.>"
         self.all_live = f"{fleet}.live.>"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from outrider.broker.messages import DEFAULT_PRIORITY
+from outrider.broker.object_ref import ObjectRef
 from outrider.broker.states import AgentState, TaskState
 
 
@@ -32,6 +33,8 @@ class TaskView:
     reason: str | None = None
     model: str | None = None
     p90_s: float | None = None
+    payload_ref: ObjectRef | None = None
+    result_ref: ObjectRef | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from outrider.broker.views import TaskView
 from outrider.cli.exit_codes import OK, exit_code
 from outrider.cli.output import as_json, as_text, data, document, note, task_object
 from outrider.client import Task
-from outrider.client.task import result_of
 
 
 async def follow(task: Task, *, is_json: bool, is_streamed: bool, within_s: float | None) -> int:
@@ -33,20 +32,20 @@ async def follow(task: Task, *, is_json: bool, is_streamed: bool, within_s: floa
     except asyncio.CancelledError:
         note(f"task {task.task_id} goes on: outrider task watch {task.task_id}")
         raise
-    return show_end(view, is_json=is_json, is_shown=is_shown)
+    return await show_end(task, view, is_json=is_json, is_shown=is_shown)
 
 
-def show_end(view: TaskView, *, is_json: bool, is_shown: bool) -> int:
-    """Print the result, or the document; returns the exit code of the task's state."""
+async def show_end(task: Task, view: TaskView, *, is_json: bool, is_shown: bool) -> int:
+    """Print the whole result, or the document; returns the exit code of the task's state."""
     try:
-        result = result_of(view)
+        result = await task.whole_result(view)
     except TaskEnded as error:
         if not is_json:
             raise
         document(task_object(view))
         return exit_code(error)
     if is_json:
-        document(task_object(view))
+        document(task_object(view) | {"result": result})
     elif not is_shown:
         data(as_text(result))
     return OK

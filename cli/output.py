@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from outrider.broker.errors import OutriderError
+from outrider.broker.schema import to_map
 from outrider.broker.views import AgentView, TaskView
 
 TASK_KEYS = (
@@ -28,7 +29,9 @@ TASK_KEYS = (
 
 def task_object(view: TaskView) -> dict[str, Any]:
     """A task as every `--json` shows it; what is not known is null."""
-    return {key: getattr(view, key) for key in TASK_KEYS}
+    refs = {"payload_ref": view.payload_ref, "result_ref": view.result_ref}
+    large = {name: to_map(ref) for name, ref in refs.items() if ref is not None}
+    return {key: getattr(view, key) for key in TASK_KEYS} | large
 
 
 def agent_object(view: AgentView) -> dict[str, Any]:
@@ -99,6 +102,13 @@ def seconds(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value * 1000:.0f} ms" if value < 0.9995 else f"{value:.1f} s"
+
+
+def size(octets: int) -> str:
+    """A number of bytes for people."""
+    if octets < 1024:
+        return f"{octets} bytes"
+    return f"{octets / 1024:.0f} KiB" if octets < 1024**2 else f"{octets / 1024**2:.1f} MiB"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from outrider.cli.config import surroundings
 from outrider.cli.exit_codes import OK
 from outrider.cli.interruptible import run_interruptibly
-from outrider.cli.output import as_json, as_text, data, document, note, seconds, table, task_object
+from outrider.cli.output import as_json, as_text, data, document, note, seconds, size, table, task_object
 from outrider.cli.parser import Commands, Parser, add_command, count, positive
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def add_to(commands: Commands) -> None:
     _add_list(inner)
     got = add_command(inner, "get", "show one task", "outrider task get TASK_ID --json")
     got.add_argument("task_id", metavar="TASK_ID")
+    got.add_argument("--full", action="store_true", help="fetch a result that lies in the object store")
     got.set_defaults(run=lambda options: run_interruptibly(_get(options)))
     watch = add_command(
         inner,
@@ -92,7 +94,10 @@ def _row(view: TaskView) -> tuple[str, ...]:
 
 async def _get(options: argparse.Namespace) -> int:
     async with _client(options) as client:
-        show(await client.get(options.task_id), is_json=hasattr(options, "json"))
+        view = await client.get(options.task_id)
+        if options.full and view.result_ref is not None:
+            view = replace(view, result=await client.fetch(view.result_ref))
+    show(view, is_json=hasattr(options, "json"))
     return OK
 
 
@@ -113,6 +118,8 @@ def show(view: TaskView, *, is_json: bool) -> None:
 def _cell(name: str, value: object) -> str:
     if name.endswith("_s") and isinstance(value, float):
         return seconds(value)
+    if name.endswith("_ref") and isinstance(value, dict):
+        return f"{size(value['size'])} in the object store: {value['sha256']}"
     return as_text(value) if name == "result" else value if isinstance(value, str) else as_json(value)
 
 

@@ -13,10 +13,12 @@ from typing import Any, Self
 
 from outrider.broker.background import Background
 from outrider.broker.clock import Clock, SystemClock
-from outrider.broker.config import NatsSettings, environment, fleet_name, nats_settings
+from outrider.broker.config import NatsSettings, environment, fleet_name, largest_object, nats_settings
 from outrider.broker.connection import Connection
 from outrider.broker.errors import NatsUnavailable, NobodyAnswers, OutriderError, TaskNotFound, TimedOut
 from outrider.broker.messages import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, Done
+from outrider.broker.object_ref import ObjectRef
+from outrider.broker.objects import ObjectStore, value_in
 from outrider.broker.pipeline import Appender
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects, check_name
@@ -69,6 +71,7 @@ class Client:
         self.subjects = Subjects(fleet_name(env, fleet))
         self._name = name
         self._keep_trying_s = keep_trying_s
+        self.largest_object = largest_object(env)
         self._clock = clock or SystemClock()
         self._background: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
@@ -84,7 +87,10 @@ class Client:
         self._asker = Asker(self.connection, self.subjects)
         self._kinds = KindBook(self._asker)
         self._watcher = Watcher(self.connection, self.subjects, self.reader)
-        self._submitter = Submitter(self.subjects, self._appender, self.reader, self._keep_trying_s)
+        self._objects = ObjectStore(self.connection, self.subjects, self._appender, self.largest_object)
+        self._submitter = Submitter(
+            self.subjects, self._appender, self.reader, self._objects, self._keep_trying_s
+        )
         self._background = asyncio.create_task(self._run())
         return self
 
@@ -142,7 +148,7 @@ class Client:
         NobodyAnswers when no orchestrator ever ran, OutcomeUnknown when NATS stays away.
         """
         new = NewTask(kind, payload, priority, deadline_s, timeout_s, max_attempts, requires, key)
-        packed = pack(new, self._clock.wall())
+        packed = pack(new, self._clock.wall(), self.largest_object)
         warning = await self._kinds.check(packed.envelope.kind, packed.envelope.requires)
         task = self._handle(packed, warning)
         await self._watcher.listen([packed.task_id])
@@ -177,7 +183,8 @@ class Client:
         wall_at = self._clock.wall()
         packed = []
         for number, task in enumerate(tasks):
-            packed.append(pack(task if isinstance(task, NewTask) else NewTask(*task), wall_at))
+            new = task if isinstance(task, NewTask) else NewTask(*task)
+            packed.append(pack(new, wall_at, self.largest_object))
             if number % PACKED_AT_ONCE == 0:
                 await asyncio.sleep(0)
         return packed
@@ -219,6 +226,13 @@ class Client:
         if known.waiting is not None and not known.story.expect:
             return known.waiting.view(self._clock.wall())
         return known.story.view()
+
+    async def fetch(self, ref: ObjectRef) -> Any:
+        """The large payload or result that a view's `payload_ref` or `result_ref` names.
+
+        Raises ObjectMissing when it is expired, ObjectCorrupt, or PayloadTooLarge over this client's limit.
+        """
+        return value_in(await self._objects.get(ref))
 
     async def tasks(self, state: TaskState | str | None = None, limit: int = DEFAULT_LIMIT) -> list[TaskView]:
         """The newest tasks, those that wait first. Raises NobodyAnswers when no orchestrator ever ran."""

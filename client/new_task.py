@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from outrider.broker.codec import MAX_ENVELOPE_BYTES, encode, load
+from outrider.broker.codec import MAX_ENVELOPE_BYTES, dump, encode, load
+from outrider.broker.config import LARGEST_OBJECT_BYTES
 from outrider.broker.errors import DecodeError, InvalidTask, PayloadTooLarge
 from outrider.broker.messages import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, TaskEnvelope, task_id_of_key
+from outrider.broker.object_ref import ref_of
+from outrider.broker.objects import too_large
 from outrider.broker.schema import from_map
 
 
@@ -39,16 +42,19 @@ class Packed:
 
     envelope: TaskEnvelope
     data: bytes
+    body: bytes = b""
+    """A payload too large for the envelope; it must be in the object store first."""
 
     @property
     def task_id(self) -> str:
         return self.envelope.task_id
 
 
-def pack(task: NewTask, wall_at: float) -> Packed:
-    """The task's envelope, submitted at `wall_at`.
+def pack(task: NewTask, wall_at: float, largest: int = LARGEST_OBJECT_BYTES) -> Packed:
+    """The task's envelope, submitted at `wall_at`; a payload over the envelope's limit is left beside it.
 
-    Raises InvalidName, InvalidTask or PayloadTooLarge; what passes can be read by everybody.
+    Raises InvalidName, InvalidTask, or PayloadTooLarge over `largest` bytes; what passes can be read by
+    everybody.
     """
     envelope = TaskEnvelope(
         kind=task.kind,
@@ -65,13 +71,29 @@ def pack(task: NewTask, wall_at: float) -> Packed:
     try:
         data = encode(envelope)
         if len(data) > MAX_ENVELOPE_BYTES:
-            raise PayloadTooLarge(
-                f"task of {len(data)} bytes is over the limit of {MAX_ENVELOPE_BYTES} bytes"
-            )
+            return set_apart(envelope, largest)
         as_read = from_map(TaskEnvelope, load(data, MAX_ENVELOPE_BYTES))
     except DecodeError as error:
         raise InvalidTask(f"task cannot be sent: {error}") from None
     return Packed(as_read.check(), data)
+
+
+def set_apart(envelope: TaskEnvelope, largest: int) -> Packed:
+    """The envelope with a reference in place of its payload, and the payload's bytes.
+
+    Raises InvalidTask, DecodeError, or PayloadTooLarge when either is over its limit.
+    """
+    body = dump(envelope.payload)
+    if len(body) > largest:
+        raise too_large(len(body), largest)
+    load(body, len(body))
+    small = replace(envelope, payload=None, payload_ref=ref_of(body)).check()
+    data = encode(small)
+    if len(data) > MAX_ENVELOPE_BYTES:
+        raise PayloadTooLarge(
+            f"task of {len(data)} bytes, without its payload, is over the limit of {MAX_ENVELOPE_BYTES} bytes"
+        )
+    return Packed(small, data, body)
 
 
 def _deadline(deadline_s: Any, wall_at: float) -> float | None:

@@ -44,6 +44,7 @@ class Waiting:
             waiting_s=max(0.0, wall_at - self.stored_at),
             priority=e.priority,
             submitted_at=e.submitted_at or self.stored_at,
+            payload_ref=e.payload_ref,
         )
 
 

@@ -18,6 +18,7 @@ from outrider.broker.errors import (
     TimedOut,
     WrongSequence,
 )
+from outrider.broker.objects import ObjectStore
 from outrider.broker.pipeline import Appender, Receipt, guard
 from outrider.broker.subjects import Subjects
 from outrider.client.new_task import Packed
@@ -25,13 +26,22 @@ from outrider.client.reading import Known, Reader
 
 LONGEST_PAUSE_S = 1.0
 LOOKED_UP_AT_ONCE = 64
+LARGE_AT_ONCE = 4
 
 
 class Submitter:
     """Publishes packed tasks; `keep_trying_s` bounds how long an unsure one is pursued."""
 
-    def __init__(self, subjects: Subjects, appender: Appender, reader: Reader, keep_trying_s: float) -> None:
+    def __init__(
+        self,
+        subjects: Subjects,
+        appender: Appender,
+        reader: Reader,
+        objects: ObjectStore,
+        keep_trying_s: float,
+    ) -> None:
         self._subjects = subjects
+        self._objects = objects
         self._appender = appender
         self._reader = reader
         self._keep_trying_s = keep_trying_s
@@ -46,18 +56,32 @@ class Submitter:
             known = await self._look_up(packed)
             if known is not None:
                 return known
+        await self._store_payload(packed)
         return await self._settle(packed, await self._publish(packed))
+
+    async def _store_payload(self, packed: Packed) -> None:
+        """Put a large payload where the envelope will say that it is."""
+        ref, deadline, pause_s = packed.envelope.payload_ref, self._loop.time() + self._keep_trying_s, 0.05
+        while ref is not None and packed.body:
+            try:
+                await self._objects.put(ref, packed.body)
+                return
+            except (OutcomeUnknown, NatsUnavailable, NobodyAnswers, TimedOut):
+                if self._loop.time() > deadline:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     async def submit_many(self, tasks: Sequence[Packed]) -> list[OutriderError | None]:
         """Store many tasks, pipelined; for each, None or why it was not stored."""
-        fresh = [packed for packed in tasks if packed.envelope.idempotency_key is None]
+        fresh = [p for p in tasks if p.envelope.idempotency_key is None and not p.body]
         published = await self._publish_all(fresh)
         receipts = {packed.task_id: receipt for packed, receipt in zip(fresh, published, strict=True)}
         outcomes: list[OutriderError | None] = [None] * len(tasks)
-        at_once = asyncio.Semaphore(LOOKED_UP_AT_ONCE)
+        at_once, large_at_once = asyncio.Semaphore(LOOKED_UP_AT_ONCE), asyncio.Semaphore(LARGE_AT_ONCE)
 
         async def pursue(number: int, packed: Packed, receipt: Receipt | None) -> None:
-            async with at_once:
+            async with large_at_once if packed.body else at_once:
                 outcomes[number] = await self._pursue(packed, receipt)
 
         async with asyncio.TaskGroup() as group:

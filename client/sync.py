@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
+from outrider.broker.object_ref import ObjectRef
 from outrider.broker.states import TaskState
 from outrider.broker.views import AgentView, TaskView
 from outrider.client.chunks import Piece
@@ -121,6 +122,9 @@ class SyncClient:
 
     def tasks(self, state: TaskState | str | None = None, limit: int = DEFAULT_LIMIT) -> list[TaskView]:
         return self.wait_for(self._client.tasks(state, limit))
+
+    def fetch(self, ref: ObjectRef) -> Any:
+        return self.wait_for(self._client.fetch(ref))
 
     def cancel(self, task_id: str, reason: str = "") -> TaskView:
         return self.wait_for(self._client.cancel(task_id, reason))

@@ -61,11 +61,17 @@ class Task:
         return self.watch.story.view()
 
     async def result(self, timeout_s: float | None = None) -> Any:
-        """What the agent returned.
+        """What the agent returned, fetched from the object store when it is large.
 
-        Raises TaskDead, TaskCancelled or TaskExpired with the task in `view`, or TimedOut.
+        Raises TaskDead, TaskCancelled or TaskExpired with the task in `view`, or TimedOut; ObjectMissing or
+        ObjectCorrupt for a large result that is gone.
         """
-        return result_of(await self.ended(timeout_s))
+        return await self.whole_result(await self.ended(timeout_s))
+
+    async def whole_result(self, view: TaskView) -> Any:
+        """The result of this view of the task. Raises as `result` does."""
+        result = result_of(view)
+        return result if view.result_ref is None else await self._client.fetch(view.result_ref)
 
     async def stream(self) -> AsyncGenerator[Any, None]:
         """The pieces of output as they come, from the first one; ends with the task.

@@ -148,6 +148,8 @@ class Story:
             submitted_at=submitted_at,
             reason=assigned.reason.value if assigned else None,
             model=assigned.model or None if assigned else None,
+            payload_ref=self.envelope.payload_ref if self.envelope else None,
+            result_ref=entry.result_ref if isinstance(entry, Succeeded) else None,
         )
 
 

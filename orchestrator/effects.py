@@ -196,6 +196,7 @@ class Effects:
             envelope.timeout_s,
             envelope.deadline_at,
             self._me,
+            envelope.payload_ref,
         )
         subject = self._subjects.agent(i.agent_id, "assign")
         reply = f"{self.assign_inbox}.{i.task_id}.{i.epoch}"

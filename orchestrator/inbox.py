@@ -43,12 +43,12 @@ class Door:
                 raise DecodeError("the body speaks of another task, kind or priority than its subject")
         except OutriderError as error:
             return events.TaskUnreadable(task_id, kind, priority, error.message), None
-        now = self._clock.now()
+        now, large = self._clock.now(), envelope.payload_ref
         event = events.TaskPulled(
             task_id,
             kind,
             priority,
-            facts_of(envelope.payload, len(pulled.data)),
+            facts_of(envelope.payload, len(pulled.data) if large is None else large.size),
             envelope.requires,
             envelope.max_attempts,
             envelope.timeout_s,

@@ -12,6 +12,7 @@ from typing import Any
 
 from outrider.broker.clock import Clock
 from outrider.broker.codec import decode, encode
+from outrider.broker.config import LARGEST_OBJECT_BYTES
 from outrider.broker.connection import Connection
 from outrider.broker.errors import (
     InvalidTask,
@@ -32,6 +33,7 @@ from outrider.broker.messages import (
     TaskRequest,
     check_label,
 )
+from outrider.broker.objects import ObjectStore
 from outrider.broker.service import Endpoints
 from outrider.broker.states import TERMINAL, AgentState, TaskState
 from outrider.broker.subjects import Subjects, check_name, parse_agent
@@ -42,7 +44,7 @@ from outrider.orchestrator import events
 from outrider.orchestrator.core import Core
 from outrider.orchestrator.effects import Effects
 from outrider.orchestrator.lookup import TaskLookup
-from outrider.orchestrator.submission import Submission
+from outrider.orchestrator.submission import Streams, Submission
 from outrider.orchestrator.waiting import WaitingTasks
 
 CANCEL_WITHIN_S = 5.0
@@ -68,8 +70,9 @@ class Requests:
         self._post = post
         self._ledger = LedgerReader(connection, subjects)
         self._waiting = WaitingTasks(connection, subjects, core.memory.me, effects.appender)
-        lookup = TaskLookup(connection, subjects, self._ledger)
-        self._submission = Submission(subjects, core, effects.appender, clock, lookup, self._waiting)
+        objects = ObjectStore(connection, subjects, effects.appender, LARGEST_OBJECT_BYTES, clock)
+        streams = Streams(TaskLookup(connection, subjects, self._ledger), self._waiting, objects)
+        self._submission = Submission(subjects, core, effects.appender, clock, streams)
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
 
     async def add_to(self, endpoints: Endpoints) -> None:
@@ -114,6 +117,7 @@ class Requests:
             waiting_s=max(0.0, self._clock.wall() - waiting.stored_at),
             priority=envelope.priority,
             submitted_at=envelope.submitted_at,
+            payload_ref=envelope.payload_ref,
         )
 
     async def cancel(self, _: str, data: bytes) -> TaskView:

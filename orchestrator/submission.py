@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from outrider.broker.clock import Clock
-from outrider.broker.codec import MAX_ENVELOPE_BYTES, decode, encode
+from outrider.broker.codec import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES, decode, dump, encode
 from outrider.broker.errors import (
     IdempotencyConflict,
     InvalidTask,
+    ObjectMissing,
     PayloadTooLarge,
     TaskNotFound,
     UnknownKind,
@@ -17,6 +18,8 @@ from outrider.broker.errors import (
 )
 from outrider.broker.follower import Stored
 from outrider.broker.messages import Submitted, TaskEnvelope, task_id_of_key
+from outrider.broker.object_ref import ref_of
+from outrider.broker.objects import ObjectStore
 from outrider.broker.pipeline import Appender, guard
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects
@@ -25,44 +28,44 @@ from outrider.orchestrator.lookup import TaskLookup
 from outrider.orchestrator.waiting import WaitingTasks
 
 
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """Where a submission looks: what happened, what waits, and large payloads."""
+
+    lookup: TaskLookup
+    waiting: WaitingTasks
+    objects: ObjectStore
+
+
 class Submission:
     """Checks a task, names it, and stores it once."""
 
     def __init__(
-        self,
-        subjects: Subjects,
-        core: Core,
-        appender: Appender,
-        clock: Clock,
-        lookup: TaskLookup,
-        waiting: WaitingTasks,
+        self, subjects: Subjects, core: Core, appender: Appender, clock: Clock, streams: Streams
     ) -> None:
         self._subjects = subjects
         self._core = core
         self._appender = appender
         self._clock = clock
-        self._ledger = lookup.ledger
-        self._waiting = waiting
-        self._lookup = lookup
+        self._lookup = streams.lookup
+        self._ledger = streams.lookup.ledger
+        self._waiting = streams.waiting
+        self._objects = streams.objects
 
     async def submit(self, _: str, data: bytes) -> Submitted:
         """The accepted task and its state now.
 
         Raises DecodeError, InvalidTask, UnknownKind, TaskNotFound for one that it shall wait for,
-        PayloadTooLarge, IdempotencyConflict or QueueFull.
+        PayloadTooLarge, ObjectMissing, IdempotencyConflict or QueueFull.
         """
-        envelope = self._complete(decode(TaskEnvelope, data, MAX_ENVELOPE_BYTES))
+        envelope = self._complete(decode(TaskEnvelope, data, MAX_BODY_BYTES))
         table = self._core.memory.agents
         if envelope.kind not in table.declared:
             known = ", ".join(sorted(table.declared)) or "none so far"
             raise UnknownKind(f"no agent ever declared kind {envelope.kind!r}; known kinds: {known}")
-        body = encode(envelope)
-        if len(body) > MAX_ENVELOPE_BYTES:
-            raise PayloadTooLarge(
-                f"task of {len(body)} bytes is over the limit of {MAX_ENVELOPE_BYTES} bytes"
-            )
         if envelope.after:
             await self._refuse_unknown_parents(envelope.after)
+        envelope, body = await self._with_payload_stored(envelope)
         state = await self._store(envelope, body)
         nobody = f"no agent for kind {envelope.kind} is online now"
         return Submitted(envelope.task_id, state, None if table.has_online(envelope.kind) else nobody)
@@ -82,6 +85,26 @@ class Submission:
                 f"after names task {unknown[0]!r}, which neither waits nor stands in the ledger",
                 hint="submit what it waits for first",
             )
+
+    async def _with_payload_stored(self, envelope: TaskEnvelope) -> tuple[TaskEnvelope, bytes]:
+        """The envelope as it goes into TASKS, its payload in the object store when it is large."""
+        ref, body = envelope.payload_ref, encode(envelope)
+        if ref is not None and not await self._objects.has(ref):
+            raise ObjectMissing(
+                f"payload_ref names {ref.sha256} of {ref.size} bytes, which is not in the object store",
+                hint="put the object first, under its SHA-256 in hex",
+            )
+        if len(body) > MAX_ENVELOPE_BYTES and ref is None:
+            payload = dump(envelope.payload)
+            ref = ref_of(payload)
+            await self._objects.put(ref, payload)
+            envelope = replace(envelope, payload=None, payload_ref=ref)
+            body = encode(envelope)
+        if len(body) > MAX_ENVELOPE_BYTES:
+            raise PayloadTooLarge(
+                f"task of {len(body)} bytes is over the limit of {MAX_ENVELOPE_BYTES} bytes"
+            )
+        return envelope, body
 
     async def _store(self, envelope: TaskEnvelope, body: bytes) -> TaskState:
         story = await self._ledger.story(envelope.task_id)

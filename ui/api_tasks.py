@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from outrider.broker.codec import MAX_ENVELOPE_BYTES
 from outrider.broker.errors import TaskNotFound
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import check_name, parse_ledger
@@ -24,6 +26,12 @@ BODY = {"requestBody": {"required": True, "content": {"application/json": {"sche
 MOST_EVENTS = 1_000
 
 
+def is_large(request: Request) -> bool:
+    """Whether a body may be over the inline limit; one of unknown length may."""
+    length = request.headers.get("content-length", "")
+    return not length.isdigit() or int(length) > MAX_ENVELOPE_BYTES
+
+
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """JSON as it is, also where it holds bytes."""
     return Response(to_json(body), status, headers, media_type="application/json")
@@ -36,17 +44,18 @@ def task_routes(bridge: Bridge) -> APIRouter:
 
     @router.post("", status_code=201, openapi_extra=BODY, summary="Submit a task")
     async def submit(request: Request, idempotency_key: Annotated[str | None, Header()] = None) -> Response:
-        wanted = await read_submission(request)
-        task = await client.submit(
-            wanted.kind,
-            wanted.payload,
-            priority=wanted.priority,
-            deadline_s=wanted.deadline_s,
-            timeout_s=wanted.timeout_s,
-            max_attempts=wanted.max_attempts,
-            requires=wanted.requires,
-            key=one_key(wanted, idempotency_key),
-        )
+        async with bridge.large_bodies if is_large(request) else nullcontext():
+            wanted = await read_submission(request, client.largest_object)
+            task = await client.submit(
+                wanted.kind,
+                wanted.payload,
+                priority=wanted.priority,
+                deadline_s=wanted.deadline_s,
+                timeout_s=wanted.timeout_s,
+                max_attempts=wanted.max_attempts,
+                requires=wanted.requires,
+                key=one_key(wanted, idempotency_key),
+            )
         body = _of_handle(task, bridge.clock.wall()) | {"warning": task.warning}
         return answer(body, 201, {"Location": f"/api/v1/tasks/{task.task_id}"})
 
@@ -62,7 +71,7 @@ def task_routes(bridge: Bridge) -> APIRouter:
 
     @router.get("/{task_id}", summary="One task with payload and result")
     async def get(task_id: str) -> Response:
-        return answer(await _whole(bridge, task_id))
+        return answer(await whole_task(bridge, task_id))
 
     @router.get("/{task_id}/events", summary="The story of a task: every ledger entry, in order")
     async def story(task_id: str) -> Response:
@@ -106,7 +115,7 @@ def _payload(story: Story) -> Row:
     return {"payload": story.envelope.payload if story.envelope else None}
 
 
-async def _whole(bridge: Bridge, task_id: str) -> Row:
+async def whole_task(bridge: Bridge, task_id: str) -> Row:
     known = await bridge.client.reader.known(check_name(task_id, "task_id"))
     if known.story.expect and known.story.state is not TaskState.QUEUED:
         live = bridge.projection.live.get(task_id)

@@ -18,6 +18,7 @@ from outrider.broker.errors import OutriderError
 from outrider.ui.access import COOKIE, Access, session_of
 from outrider.ui.api_fleet import fleet_routes
 from outrider.ui.api_tasks import task_routes
+from outrider.ui.api_values import value_routes
 from outrider.ui.bridge import Bridge
 from outrider.ui.problems import problem, problem_of
 from outrider.ui.viewer import Viewer
@@ -48,6 +49,7 @@ def build_app(bridge: Bridge) -> Access:
         redoc_url=None,
     )
     app.include_router(task_routes(bridge))
+    app.include_router(value_routes(bridge))
     app.include_router(fleet_routes(bridge))
     _add_pages(app)
     _add_sign_in(app, bridge)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from outrider.ui.projection import Projection
 from outrider.ui.running import RunningFinder
 from outrider.ui.watches import Watches
 
+LARGE_BODIES_AT_ONCE = 2
 KEEP_TRYING_S = 5.0
 """How long a submission from a page is pursued while NATS is away: a person is waiting."""
 
@@ -33,6 +35,8 @@ class Bridge:
     clock: Clock
     settings: UiSettings
     version: str
+    large_bodies: asyncio.Semaphore
+    """So many payloads and results over the inline limit are in memory; others wait for their turn."""
 
     def parts(self) -> list[Coroutine[Any, Any, None]]:
         """What must run beside the server."""
@@ -66,4 +70,5 @@ def build_bridge(client: Client, clock: Clock, settings: UiSettings, version: st
     watches = Watches(client.connection, client.subjects, client.reader, hub)
     feeds = Feeds(client.connection, client.subjects, client.reader, hub, watches, clock)
     finder = RunningFinder(client, hub, watches, clock)
-    return Bridge(client, hub, watches, feeds, finder, clock, settings, version)
+    large_bodies = asyncio.Semaphore(LARGE_BODIES_AT_ONCE)
+    return Bridge(client, hub, watches, feeds, finder, clock, settings, version, large_bodies)

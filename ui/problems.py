@@ -16,6 +16,8 @@ STATUS = {
     "not_found": 404,
     "agent_not_found": 404,
     "unknown_kind": 404,
+    "object_missing": 404,
+    "object_corrupt": 502,
     "payload_too_large": 413,
     "queue_full": 429,
     "idempotency_conflict": 409,

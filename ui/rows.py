@@ -24,6 +24,8 @@ TASK_FIELDS = (
     "task_id", "kind", "state", "agent", "attempts", "predicted_s", "p90_s", "waiting_s", "service_s",
     "sojourn_s", "result", "error", "priority", "submitted_at", "reason", "model",
 )  # fmt: skip
+LARGE = ("payload_ref", "result_ref")
+"""Where a payload or result lies that is too large for a message; absent otherwise."""
 MOST_ERROR_CHARS = 300
 
 
@@ -43,7 +45,7 @@ def _without_payload(envelope: TaskEnvelope | None) -> TaskEnvelope | None:
 def task_object(view: TaskView) -> Row:
     """A task with every field of design section 8, the unknown ones as None."""
     found = to_map(view)
-    return {name: found.get(name) for name in TASK_FIELDS}
+    return {name: found.get(name) for name in TASK_FIELDS} | {n: found[n] for n in LARGE if n in found}
 
 
 def story_object(story: Story, is_running: bool = False) -> Row:
@@ -77,6 +79,7 @@ def waiting_object(envelope: TaskEnvelope, stored_at: float) -> Row:
         state=TaskState.QUEUED,
         priority=envelope.priority,
         submitted_at=envelope.submitted_at or stored_at,
+        payload_ref=envelope.payload_ref,
     )
     extra = {
         "assigned_at": None,

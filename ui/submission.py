@@ -50,19 +50,26 @@ SUBMISSION_SCHEMA: dict[str, Any] = {
 
 async def read_json(request: Request, limit: int = MAX_ENVELOPE_BYTES) -> Any:
     """The JSON value of a body. Raises PayloadTooLarge as soon as it is, and DecodeError."""
-    body = b""
+    body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > limit:
             raise PayloadTooLarge(f"the body is over the limit of {limit} bytes")
+    return _parsed(bytes(body), limit)
+
+
+def _parsed(body: bytes, limit: int) -> Any:
     if sniff(body) is not Format.JSON:
         raise DecodeError("the body is not a JSON object", hint=JSON_HINT)
     return load(body, limit)
 
 
-async def read_submission(request: Request) -> Submission:
-    """The checked submission of a request. Raises DecodeError, InvalidTask or PayloadTooLarge."""
-    value = await read_json(request)
+async def read_submission(request: Request, largest: int = MAX_ENVELOPE_BYTES) -> Submission:
+    """The checked submission of a request, of at most `largest` bytes.
+
+    Raises DecodeError, InvalidTask or PayloadTooLarge.
+    """
+    value = await read_json(request, largest)
     try:
         submission = from_map(Submission, value)
     except DecodeError as error:

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from outrider.broker.codec import load
 from outrider.broker.errors import NobodyAnswers, TimedOut
+from outrider.broker.object_ref import ref_of
 from tests.acceptance.foreign.conftest import Fleet
 from tests.support.processes import Process
 from tests.support.waiting import eventually
@@ -199,3 +201,22 @@ async def test_an_attempt_can_be_done_by_hand(fleet: Fleet, tmp_path: Path) -> N
     finally:
         answering.kill()
         await answering.communicate()
+
+
+@pytest.mark.usefixtures("echo")
+async def test_a_large_payload_is_put_listed_and_named_by_hash(fleet: Fleet, tmp_path: Path) -> None:
+    body = json.dumps({"text": "x" * 400_000}).encode()
+    ref = ref_of(body)
+    file = tmp_path / "big.json"
+    file.write_bytes(body)
+    bucket = fleet.subjects.objects_bucket
+    await nats(fleet, tmp_path, "object", "put", bucket, str(file), "--name", ref.sha256, "--force")
+    assert ref.sha256 in await nats(fleet, tmp_path, "object", "ls", bucket)
+    named = {"kind": "echo", "payload_ref": {"sha256": ref.sha256, "size": ref.size}}
+    submitted = await request(fleet, tmp_path, "submit", json.dumps(named))
+    view = await ended(fleet, tmp_path, submitted["task_id"])
+    assert (view.get("result"), view["payload_ref"]) == (None, named["payload_ref"])
+    fetched = tmp_path / "result"
+    name = view["result_ref"]["sha256"]
+    await nats(fleet, tmp_path, "object", "get", bucket, name, "--output", str(fetched), "--force")
+    assert load(fetched.read_bytes()) == json.loads(body)

@@ -23,7 +23,7 @@ from tests.support.waiting import eventually
         ({1: 2}, ErrorClass.BAD_OUTPUT, "key 1"),
         (2**70, ErrorClass.BAD_OUTPUT, "cannot be written"),
         ("\ud800", ErrorClass.BAD_OUTPUT, "cannot be written"),
-        ("x" * 2_000_000, ErrorClass.TOO_LARGE, "over the limit"),
+        ("x" * (64 * 1024 * 1024), ErrorClass.TOO_LARGE, "over the limit"),
     ],
 )
 async def test_a_result_that_cannot_travel_is_a_failure_that_says_why(

@@ -46,6 +46,10 @@ CORE: dict[str, tuple[str, str]] = {
     "outrider.ledger.t1.orchestrator.o-1": ("orchestrator", "ops"),
     "outrider.live.t1.orchestrator.o-1": ("", "ui client ops"),
     "outrider.live.t1.agent.agent-1": ("", "ui client ops"),
+    # large payloads and results
+    "$O.OUTRIDER_PAYLOADS.C.u1": ("orchestrator ui client agents agent-1", ""),
+    "$O.OUTRIDER_PAYLOADS.M.h1": ("orchestrator ui client agents agent-1", ""),
+    "$O.OTHER.M.h1": ("", ""),
     # answers
     "_INBOX.orchestrator.x": ("orchestrator router", "orchestrator"),
     "_INBOX.router.x": ("orchestrator router", "router"),
@@ -84,21 +88,25 @@ WILDCARDS: dict[str, str] = {
     "$SYS.>": "",
 }
 
-STREAMS = ("OUTRIDER_TASKS", "OUTRIDER_LEDGER", "OUTRIDER_CHUNKS")
+STREAMS = ("OUTRIDER_TASKS", "OUTRIDER_LEDGER", "OUTRIDER_CHUNKS", "OBJ_OUTRIDER_PAYLOADS")
+WHO_HAS_OBJECTS = "orchestrator ui client ops agents agent-1"
 READERS = {
     "OUTRIDER_TASKS": "orchestrator ui client ops",
     "OUTRIDER_LEDGER": "orchestrator router ui client ops",
     "OUTRIDER_CHUNKS": "ui client ops",
+    "OBJ_OUTRIDER_PAYLOADS": WHO_HAS_OBJECTS,
 }
 FOLLOWERS = {
     "OUTRIDER_TASKS": "",
     "OUTRIDER_LEDGER": "orchestrator router ui ops",
     "OUTRIDER_CHUNKS": "ui client ops",
+    "OBJ_OUTRIDER_PAYLOADS": "ops",
 }
 INFORMED = {
     "OUTRIDER_TASKS": "orchestrator ui client ops",
     "OUTRIDER_LEDGER": "orchestrator router ui client ops",
     "OUTRIDER_CHUNKS": "orchestrator ui ops",
+    "OBJ_OUTRIDER_PAYLOADS": WHO_HAS_OBJECTS,
 }
 
 

@@ -89,6 +89,10 @@ def _streamer(name: str) -> Agent:
             await task.emit(piece)
         return {"pieces": 3}
 
+    @agent.handles("whole")
+    async def whole(task: Task) -> object:
+        return task.payload
+
     return agent
 
 
@@ -114,6 +118,10 @@ async def test_a_task_goes_all_the_way_and_nobody_is_refused_anything(
         assert {view.state for view in await client.tasks(limit=50)} == {TaskState.SUCCEEDED}
         assert [agent.agent_id for agent in await client.agents()] == ["agent-1"]
         await client.stats()
+        large = await client.submit("stream", {"text": "x" * 300_000}, timeout_s=20)
+        assert await large.result() == {"pieces": 3}
+        whole = await client.submit("whole", {"text": "x" * 300_000}, timeout_s=20)
+        assert await whole.result() == {"text": "x" * 300_000}
     assert violations(production) == []
 
 

@@ -8,10 +8,25 @@ from typing import Any
 import pytest
 
 from outrider.agents import TaskError
-from outrider.agents.outcome import classify, encode_outcome, fault_in, redact
+from outrider.agents.outcome import (
+    classify,
+    encode_outcome,
+    fault_in,
+    redact,
+    with_result_inside,
+    without_result,
+)
 from outrider.agents.provider_errors import retry_after_s
 from outrider.broker.codec import decode, load
-from outrider.broker.errors import DecodeError, InvalidTask, PayloadTooLarge
+from outrider.broker.errors import (
+    DecodeError,
+    InvalidTask,
+    ObjectCorrupt,
+    ObjectMissing,
+    PayloadTooLarge,
+    TimedOut,
+)
+from outrider.broker.object_ref import ref_of
 from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.states import ErrorClass
 
@@ -29,6 +44,9 @@ from outrider.broker.states import ErrorClass
         (DecodeError("x"), ErrorClass.BAD_OUTPUT, True),
         (SystemExit(3), ErrorClass.HANDLER, True),
         (MemoryError(), ErrorClass.HANDLER, True),
+        (ObjectMissing("x"), ErrorClass.INVALID_INPUT, False),
+        (ObjectCorrupt("x"), ErrorClass.INVALID_INPUT, False),
+        (TimedOut("x"), ErrorClass.CONNECTION, True),
     ],
 )
 def test_exceptions_get_their_class(problem: BaseException, error_class: ErrorClass, can_retry: bool) -> None:
@@ -80,14 +98,14 @@ def nested(levels: int) -> Any:
 
 def test_what_is_written_can_be_read_by_everybody_down_to_the_deepest_level() -> None:
     for levels in (62, 63, 64, 65, 2000):
-        data = encode_outcome(Succeeded("t", 1, "a", 5, nested(levels)), 100_000)
+        data = encode_outcome(Succeeded("t", 1, "a", 5, nested(levels)), 100_000).data
         entry = load(data)  # a reader refuses what is too deep
         assert entry["type"] == ("succeeded" if levels <= 63 else "failed")
 
 
 def test_a_result_over_the_limit_becomes_a_failure_that_keeps_the_rest() -> None:
     given = Succeeded("t", 2, "a", 5, "x" * 1000, service_s=1.5, at=9.0)
-    failed = decode(Failed, encode_outcome(given, 900))
+    failed = decode(Failed, encode_outcome(given, 900).data)
     assert failed.error.error_class is ErrorClass.TOO_LARGE
     assert (failed.task_id, failed.attempt, failed.epoch, failed.service_s, failed.at) == (
         "t",
@@ -96,7 +114,21 @@ def test_a_result_over_the_limit_becomes_a_failure_that_keeps_the_rest() -> None
         1.5,
         9.0,
     )
-    assert decode(Succeeded, encode_outcome(given, 2000)) == given
+    assert decode(Succeeded, encode_outcome(given, 2000).data) == given
+
+
+def test_a_result_over_the_limit_is_left_to_the_object_store_up_to_its_bound() -> None:
+    given = Succeeded("t", 2, "a", 5, "x" * 1000, service_s=1.5, at=9.0)
+    sent = encode_outcome(given, 900, 2000)
+    entry = decode(Succeeded, sent.data)
+    assert (entry.result, entry.result_ref, entry.service_s) == (None, ref_of(sent.body), 1.5)
+    assert load(sent.body) == "x" * 1000
+    assert decode(Succeeded, with_result_inside(sent.data, sent.body)) == given
+    failed = decode(Failed, without_result(sent.data, "the store takes 10 bytes"))
+    assert (failed.error.error_class, failed.error.retryable) == (ErrorClass.TOO_LARGE, False)
+    assert (failed.attempt, failed.service_s) == (2, 1.5)
+    too_much = decode(Failed, encode_outcome(given, 900, 1000).data)
+    assert "over the limit of 1000 bytes" in too_much.error.message
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from outrider.agents.spool import SYNC_AFTER_S, Finished, Spool
 from outrider.broker.codec import dump, load
 from outrider.broker.errors import Refused
+from outrider.broker.object_ref import ref_of
 from tests.support.waiting import eventually
 
 
@@ -187,3 +188,40 @@ async def test_reading_the_open_outcomes_from_another_thread_is_safe(tmp_path: P
     stop.set()
     await reading
     spool.close()
+
+
+def with_large_result(n: int, body: bytes) -> Finished:
+    return Finished(f"t{n}", 1, 100 + n, 100 + n, b"entry", ref_of(body), body)
+
+
+async def test_a_large_result_lies_beside_the_journal_until_it_is_recorded(tmp_path: Path) -> None:
+    spool = Spool.open(tmp_path / "a1")
+    kept = with_large_result(1, b"x" * 100_000)
+    spool.add(kept)
+    assert (tmp_path / "a1" / "outcomes.journal").stat().st_size < 1000
+    assert (kept.body, spool.large_bytes) == (b"", 100_000)
+    crash(spool)
+    again = Spool.open(tmp_path / "a1")
+    (recovered,) = again.open_outcomes
+    assert recovered.ref == ref_of(b"x" * 100_000)
+    assert again.body_of(recovered) == b"x" * 100_000
+    assert again.large_bytes == 100_000
+    again.done(recovered)
+    assert again.large_bytes == 0
+    assert not list((tmp_path / "a1").glob("*.result"))
+    again.close()
+
+
+async def test_an_outcome_whose_large_result_was_cut_is_left_out_so_that_the_task_runs_again(
+    tmp_path: Path,
+) -> None:
+    spool = Spool.open(tmp_path / "a1")
+    spool.add(with_large_result(1, b"x" * 100_000))
+    spool.add(finished(2))
+    crash(spool)
+    (path,) = (tmp_path / "a1").glob("*.result")
+    path.write_bytes(b"x" * 5000)
+    again = Spool.open(tmp_path / "a1")
+    assert [f.task_id for f in again.open_outcomes] == ["t2"]
+    assert not path.exists()
+    again.close()

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from outrider.broker import errors, facts, messages, outcomes, routing, states, streams, views
+from outrider.broker import errors, facts, messages, object_ref, outcomes, routing, states, streams, views
 from outrider.broker.codec import MAX_BODY_BYTES, MAX_DEPTH, MAX_ENVELOPE_BYTES, load
 from outrider.broker.errors import OutriderError
 from outrider.broker.messages import MAX_PAYLOAD_DEPTH
@@ -21,7 +21,7 @@ from outrider.ledger.entries import ENTRY_CLASSES, MEMBER_TYPES
 from outrider.orchestrator.config import Thresholds
 
 PAGE = (Path(__file__).parents[3] / "docs" / "wire.md").read_text(encoding="utf-8")
-MODULES = (messages, outcomes, routing, states, views, facts, entries)
+MODULES = (messages, object_ref, outcomes, routing, states, views, facts, entries)
 
 
 def defined_in(module: ModuleType) -> list[type]:

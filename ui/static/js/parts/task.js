@@ -2,7 +2,7 @@
 import { html, useEffect, useSignal } from "../html.js";
 import { cancelTask } from "../api.js";
 import { moment } from "../clock.js";
-import { asText, clock, exactTime, onlyText, seconds } from "../format.js";
+import { asText, bytes, clock, exactTime, onlyText, seconds } from "../format.js";
 import { state as linkState } from "../link.js";
 import { attemptsOf, outcomeWords } from "../story.js";
 import { TaskBadge, isLive, isOver } from "../states.js";
@@ -92,8 +92,13 @@ export function TaskError({ task }) {
     <b>${task.error.code}</b> ${task.error.message}</div>`;
 }
 
+/** What is too large for a message and lies in the object store. */
+const Large = ({ task, what, size }) => html`<p class="quiet" data-testid=${`large-${what}`}>A large ${what}:
+  <a href=${`/api/v1/tasks/${task.task_id}/${what}`} download=${`${task.task_id}-${what}.json`}>${bytes(size)} as JSON</a></p>`;
+
 /** The result, unless the streamed text says just the same. */
 export function TaskResult({ task, texts }) {
+  if (task.result_ref) return html`<${Large} task=${task} what="result" size=${task.result_ref.size} />`;
   if (task.state !== "succeeded" || task.result == null) return null;
   const only = onlyText(task.result);
   const streamed = texts.length ? String(texts.at(-1).text).trim() : "";
@@ -104,6 +109,7 @@ export function TaskResult({ task, texts }) {
 }
 
 export function TaskPayload({ task }) {
+  if (task.payload_ref) return html`<${Large} task=${task} what="payload" size=${task.payload_ref.size} />`;
   return html`<details class="fold"><summary>What was asked</summary>
     <pre class="block">${asText(task.payload)}</pre></details>`;
 }
