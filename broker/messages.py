@@ -63,6 +63,8 @@ class TaskEnvelope:
     after_group: str | None = None
     """A group whose members must all have ended before this one may start."""
     after_group_size: int | None = None
+    requeued_from: str | None = None
+    """The dead task that this one does again."""
 
     @property
     def waits(self) -> Waits | None:

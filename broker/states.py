@@ -51,6 +51,7 @@ class ErrorClass(StrEnum):
     INTERRUPTED = "interrupted"
     HANDLER = "handler"
     MALFORMED = "malformed"
+    POISON = "poison"
 
 
 RETRYABLE = frozenset(

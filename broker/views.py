@@ -35,6 +35,7 @@ class TaskView:
     p90_s: float | None = None
     payload_ref: ObjectRef | None = None
     result_ref: ObjectRef | None = None
+    requeued_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class AgentList:
 
     agents: tuple[AgentView, ...]
     kinds: tuple[str, ...] = ()
+    paused: tuple[str, ...] = ()
+    """Kinds whose tasks wait because somebody said so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +71,9 @@ class OrchestratorStats:
     held: int
     agents_online: int
     counters: dict[str, int] = field(default_factory=dict)
+    is_paused: bool = False
+    """The whole fleet is paused."""
+    paused_kinds: tuple[str, ...] = ()
+    """Kinds with a pause of their own."""
+    dead_letters: int = 0
+    """Neither requeued nor discarded."""

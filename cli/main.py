@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from outrider.broker.errors import OutriderError
 from outrider.cli import (
     agent_commands,
+    dead_commands,
     decode_command,
     demo,
     doctor,
     part_commands,
+    pause_commands,
     stress,
     submit_command,
     task_commands,
@@ -43,6 +45,8 @@ MODULES = (
     agent_commands,
     submit_command,
     task_commands,
+    dead_commands,
+    pause_commands,
     decode_command,
     doctor,
     version_command,

@@ -31,7 +31,8 @@ def task_object(view: TaskView) -> dict[str, Any]:
     """A task as every `--json` shows it; what is not known is null."""
     refs = {"payload_ref": view.payload_ref, "result_ref": view.result_ref}
     large = {name: to_map(ref) for name, ref in refs.items() if ref is not None}
-    return {key: getattr(view, key) for key in TASK_KEYS} | large
+    again = {"requeued_from": view.requeued_from} if view.requeued_from else {}
+    return {key: getattr(view, key) for key in TASK_KEYS} | large | again
 
 
 def agent_object(view: AgentView) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from outrider.cli.exit_codes import UsageError
 
+AGE_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 Commands = Any
 """What `add_subparsers` returns; argparse keeps its class private."""
 
@@ -65,6 +66,15 @@ def count(text: str) -> int:
     return value
 
 
+def age(text: str) -> float:
+    """A duration in seconds, or with a unit as in 90s, 15m, 2h or 7d, for argparse."""
+    unit = AGE_UNITS.get(text[-1:], 0.0)
+    value = float(text[:-1]) * unit if unit else float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not an age")
+    return value
+
+
 def port(text: str) -> int:
     """A port number, 0 for any free one, for argparse."""
     value = int(text)
@@ -81,6 +91,6 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
-for _check, _shown in ((positive, "number"), (count, "whole number"), (port, "port")):
+for _check, _shown in ((positive, "number"), (count, "whole number"), (age, "age"), (port, "port")):
     # argparse names the function in its message.
     _check.__name__ = _shown

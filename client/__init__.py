@@ -17,12 +17,15 @@ from outrider.broker.errors import (
     TimedOut,
     UnknownKind,
 )
+from outrider.broker.letters import DeadLetter, LetterList
 from outrider.broker.messages import ChunkType
+from outrider.broker.pausing import PauseState
 from outrider.broker.states import TaskState
 from outrider.broker.views import AgentView, TaskView
 from outrider.client.chunks import Piece
 from outrider.client.client import Client, PartlySubmitted
 from outrider.client.new_task import NewTask
+from outrider.client.operating import LetterFilter, LetterStory
 from outrider.client.sync import SyncClient, SyncTask
 from outrider.client.task import Task
 
@@ -30,7 +33,11 @@ __all__ = [
     "AgentView",
     "ChunkType",
     "Client",
+    "DeadLetter",
     "IdempotencyConflict",
+    "LetterFilter",
+    "LetterList",
+    "LetterStory",
     "NatsUnavailable",
     "NewTask",
     "NobodyAnswers",
@@ -38,6 +45,7 @@ __all__ = [
     "ObjectMissing",
     "OutriderError",
     "PartlySubmitted",
+    "PauseState",
     "PayloadTooLarge",
     "Piece",
     "QueueFull",

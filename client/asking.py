@@ -30,24 +30,24 @@ class Asker:
 
     async def get(self, task_id: str) -> TaskView:
         """The task as the orchestrator sees it. Raises TaskNotFound."""
-        return await self._ask(self._subjects.get, TaskRequest(check_name(task_id, "task_id")), TaskView)
+        return await self.ask(self._subjects.get, TaskRequest(check_name(task_id, "task_id")), TaskView)
 
     async def cancel(self, task_id: str, reason: str) -> TaskView:
         """End the task now. Raises TaskNotFound, or Refused when it is over."""
         request = TaskRequest(check_name(task_id, "task_id"), reason)
-        return await self._ask(self._subjects.cancel, request, TaskView)
+        return await self.ask(self._subjects.cancel, request, TaskView)
 
     async def agents(self) -> AgentList:
-        return await self._ask(self._subjects.agents, None, AgentList)
+        return await self.ask(self._subjects.agents, None, AgentList)
 
     async def stats(self) -> OrchestratorStats:
-        return await self._ask(self._subjects.stats, None, OrchestratorStats)
+        return await self.ask(self._subjects.stats, None, OrchestratorStats)
 
     async def drain(self, agent_id: str, reason: str) -> Done:
         """Let an agent finish what it has and take nothing new. Raises AgentNotFound or Refused."""
         subject = self._subjects.agent(check_name(agent_id, "agent id"), "drain")
         try:
-            return await self._ask(subject, Drain(reason), Done)
+            return await self.ask(subject, Drain(reason), Done)
         except NobodyAnswers:
             raise await self._why_no_agent(agent_id) from None
 
@@ -71,7 +71,8 @@ class Asker:
             ) from None
         return True
 
-    async def _ask(self, subject: str, message: Any, kind: type[T]) -> T:
+    async def ask(self, subject: str, message: Any, kind: type[T]) -> T:
+        """The answer to a request, as `kind`; an error answer is raised as what it names."""
         body = encode(message) if message is not None else b"{}"
         answer = load((await self._connection.request(subject, body, ANSWER_WITHIN_S)).data)
         error = error_from_wire(answer)

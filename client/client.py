@@ -16,9 +16,11 @@ from outrider.broker.clock import Clock, SystemClock
 from outrider.broker.config import NatsSettings, environment, fleet_name, largest_object, nats_settings
 from outrider.broker.connection import Connection
 from outrider.broker.errors import NatsUnavailable, NobodyAnswers, OutriderError, TaskNotFound, TimedOut
+from outrider.broker.letters import DeadLetter, LetterList
 from outrider.broker.messages import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, Done
 from outrider.broker.object_ref import ObjectRef
 from outrider.broker.objects import ObjectStore, value_in
+from outrider.broker.pausing import PauseState
 from outrider.broker.pipeline import Appender
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects, check_name
@@ -28,6 +30,7 @@ from outrider.client.chunks import ChunkReader, Piece
 from outrider.client.kinds import KindBook
 from outrider.client.listing import DEFAULT_LIMIT, Listing
 from outrider.client.new_task import NewTask, Packed, pack
+from outrider.client.operating import LetterFilter, LetterStory, Operator
 from outrider.client.reading import Known, Reader
 from outrider.client.submitting import Submitter
 from outrider.client.task import Task
@@ -85,6 +88,7 @@ class Client:
         self._appender = Appender(self.connection)
         await self._appender.start()
         self._asker = Asker(self.connection, self.subjects)
+        self._operator = Operator(self._asker, self.subjects, self.reader)
         self._kinds = KindBook(self._asker)
         self._watcher = Watcher(self.connection, self.subjects, self.reader)
         self._objects = ObjectStore(self.connection, self.subjects, self._appender, self.largest_object)
@@ -261,6 +265,42 @@ class Client:
     async def stats(self) -> OrchestratorStats:
         """Counters of the orchestrator that answers. Raises NobodyAnswers."""
         return await self._asker.stats()
+
+    # ---- dead letters and pauses
+
+    async def dead_letters(
+        self, which: LetterFilter | None = None, limit: int = DEFAULT_LIMIT
+    ) -> tuple[DeadLetter, ...]:
+        """The dead tasks that nobody requeued or discarded, newest first. Raises NobodyAnswers."""
+        return (await self._operator.letters(which or LetterFilter(), limit)).letters
+
+    async def dead_letter(self, task_id: str) -> LetterStory:
+        """One dead task with its whole story. Raises TaskNotFound, Refused when it is not dead."""
+        return await self._operator.story(task_id)
+
+    async def requeue(
+        self, which: str | LetterFilter, *, dry_run: bool = False, reason: str = ""
+    ) -> LetterList:
+        """Do a dead task again, by its id, or all that fit a filter: each becomes a new task.
+
+        The same dead task again gives the same new task. A `dry_run` only tells which it would be.
+        Raises TaskNotFound and Refused for one; of many, each letter carries its own error.
+        """
+        return await self._operator.requeue(which, reason, dry_run=dry_run)
+
+    async def discard(
+        self, which: str | LetterFilter, *, dry_run: bool = False, reason: str = ""
+    ) -> LetterList:
+        """Have a dead task, or all that fit a filter, listed no more. Errors as for `requeue`."""
+        return await self._operator.discard(which, reason, dry_run=dry_run)
+
+    async def pause(self, kind: str | None = None, reason: str = "") -> PauseState:
+        """Start no more attempts of a kind, or of any without one; what runs goes on. Raises UnknownKind."""
+        return await self._operator.pause(kind, reason)
+
+    async def resume(self, kind: str | None = None, reason: str = "") -> PauseState:
+        """Let a kind go on, or without one all that is paused."""
+        return await self._operator.resume(kind, reason)
 
     # ---- what task handles use
 

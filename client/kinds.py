@@ -66,6 +66,8 @@ class KindBook:
             return NOBODY
         if kind not in self._list.kinds:
             raise unknown_kind(kind, self._list)
+        if kind in self._list.paused:
+            return f"kind {kind!r} is paused: the task waits until somebody resumes it"
         for_kind = [a for a in self._list.agents if kind in a.kinds and a.state in AT_WORK]
         if not for_kind:
             return f"no agent for kind {kind!r} is online: the task waits for one"

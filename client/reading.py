@@ -109,6 +109,10 @@ class Reader:
         """The fold of all entries of a task; nothing written gives a story with `expect` 0."""
         return await self._stories.story(task_id)
 
+    async def stored(self, task_id: str) -> list[Stored]:
+        """Every stored entry of a task, in order."""
+        return await self._stories.stored(task_id)
+
     async def waiting(self, task_id: str) -> Waiting | None:
         """The task in TASKS, or None."""
         stored = await self.tasks.last_of([self._subjects.task_anywhere(task_id)])

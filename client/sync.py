@@ -10,13 +10,16 @@ import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
+from outrider.broker.letters import DeadLetter, LetterList
 from outrider.broker.object_ref import ObjectRef
+from outrider.broker.pausing import PauseState
 from outrider.broker.states import TaskState
 from outrider.broker.views import AgentView, TaskView
 from outrider.client.chunks import Piece
 from outrider.client.client import Client
 from outrider.client.listing import DEFAULT_LIMIT
 from outrider.client.new_task import NewTask
+from outrider.client.operating import LetterFilter, LetterStory
 from outrider.client.task import Task
 
 T = TypeVar("T")
@@ -128,6 +131,26 @@ class SyncClient:
 
     def cancel(self, task_id: str, reason: str = "") -> TaskView:
         return self.wait_for(self._client.cancel(task_id, reason))
+
+    def dead_letters(
+        self, which: LetterFilter | None = None, limit: int = DEFAULT_LIMIT
+    ) -> tuple[DeadLetter, ...]:
+        return self.wait_for(self._client.dead_letters(which, limit))
+
+    def dead_letter(self, task_id: str) -> LetterStory:
+        return self.wait_for(self._client.dead_letter(task_id))
+
+    def requeue(self, which: str | LetterFilter, *, dry_run: bool = False, reason: str = "") -> LetterList:
+        return self.wait_for(self._client.requeue(which, dry_run=dry_run, reason=reason))
+
+    def discard(self, which: str | LetterFilter, *, dry_run: bool = False, reason: str = "") -> LetterList:
+        return self.wait_for(self._client.discard(which, dry_run=dry_run, reason=reason))
+
+    def pause(self, kind: str | None = None, reason: str = "") -> PauseState:
+        return self.wait_for(self._client.pause(kind, reason))
+
+    def resume(self, kind: str | None = None, reason: str = "") -> PauseState:
+        return self.wait_for(self._client.resume(kind, reason))
 
     def agents(self) -> tuple[AgentView, ...]:
         return self.wait_for(self._client.agents())

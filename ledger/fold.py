@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from outrider.broker.messages import AttemptError, TaskEnvelope
 from outrider.broker.outcomes import Failed, Succeeded
-from outrider.broker.states import TaskState
+from outrider.broker.states import ErrorClass, TaskState
 from outrider.broker.subjects import LedgerAddress, parse_ledger
 from outrider.broker.views import TaskView
 from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry
@@ -40,6 +40,8 @@ class Story:
     attempt: int = 0
     charged: int = 0
     uncharged_in_a_row: int = 0
+    lost_on: tuple[str, ...] = ()
+    """Agents that died while they ran it, each once."""
     agent_id: str = ""
     owner: str = ""
     """The orchestrator that wrote the task's newest orchestrator entry."""
@@ -116,11 +118,13 @@ class Story:
         if isinstance(entry, Failed):
             self.outcomes.append(entry)
             self.errors.append(entry.error)
-        if isinstance(entry, Ended) and not entry.charged:
+        if not is_charged(entry):
             self.uncharged_in_a_row += 1
             return
         self.charged += 1
         self.uncharged_in_a_row = 0
+        if entry.type == "lost" and self.agent_id not in self.lost_on:
+            self.lost_on += (self.agent_id,)
 
     def _keep_envelope(self, seq: int, envelope: TaskEnvelope | None) -> None:
         if envelope is not None and self.envelope is None:
@@ -150,7 +154,15 @@ class Story:
             model=assigned.model or None if assigned else None,
             payload_ref=self.envelope.payload_ref if self.envelope else None,
             result_ref=entry.result_ref if isinstance(entry, Succeeded) else None,
+            requeued_from=self.envelope.requeued_from if self.envelope else None,
         )
+
+
+def is_charged(entry: Entry) -> bool:
+    """Whether the end of an attempt counts against the task; that its agent was stopped does not."""
+    if isinstance(entry, Failed):
+        return entry.error.error_class is not ErrorClass.INTERRUPTED
+    return not isinstance(entry, Ended) or entry.charged
 
 
 def _kind_of(entry: Entry | None) -> str:

@@ -74,6 +74,10 @@ class LedgerReader:
                 found.append(await self.story(task_id) if story.ignored else story)
         return found
 
+    async def has(self, subject: str) -> bool:
+        """Whether anything stands on this subject."""
+        return bool(await self._reader.last_of([subject]))
+
     async def at(self, seq: int) -> Stored | None:
         """The message at one sequence, or None when retention removed it."""
         return await self._reader.at(seq)

@@ -12,6 +12,8 @@ from outrider.broker.states import AgentState
 from outrider.broker.subjects import LedgerAddress
 from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry
 from outrider.ledger.rules import Phase
+from outrider.orchestrator.aftermath import delay_s, judge_agent, why_hopeless
+from outrider.orchestrator.control import died
 from outrider.orchestrator.instructions import (
     AckTask,
     Announce,
@@ -22,7 +24,6 @@ from outrider.orchestrator.instructions import (
     Write,
 )
 from outrider.orchestrator.model import Memory, TaskRecord, Wish
-from outrider.orchestrator.retry import backoff_s
 from outrider.orchestrator.transitions import LIVE, TaskPhase, Trigger
 
 
@@ -41,15 +42,16 @@ def end_attempt(m: Memory, task: TaskRecord, type_: str, why: str, *, charged: b
     write(m, task, Ended(task.task_id, story.attempt, story.agent_id, story.epoch, type_, why, charged))
 
 
-def close(m: Memory, task: TaskRecord, type_: str, reason: str) -> None:
+def close(m: Memory, task: TaskRecord, type_: str, reason: str, error_class: str = "") -> None:
     """Write a terminal entry, or remember to, when another write is under way."""
     if task.phase is TaskPhase.CLOSED:
         return
     if task.writing is not None:
-        task.wish = task.wish or Wish(type_, reason)
+        task.wish = task.wish or Wish(type_, reason, error_class)
         return
     story = task.story
-    error_class = story.errors[-1].error_class.value if story.errors and type_ == "dead" else ""
+    if story.errors and type_ == "dead":
+        error_class = error_class or story.errors[-1].error_class.value
     entry = Closed(
         task.task_id, story.epoch, type_, reason, error_class, errors=tuple(story.errors[-5:]), kind=task.kind
     )
@@ -82,7 +84,7 @@ def grant_wish(m: Memory, task: TaskRecord) -> None:
     """End the task as somebody wanted while a write was under way."""
     if task.wish is not None and task.phase is not TaskPhase.CLOSED:
         wish, task.wish = task.wish, None
-        close(m, task, wish.type, wish.reason)
+        close(m, task, wish.type, wish.reason, wish.error_class)
 
 
 def apply_own(m: Memory, task: TaskRecord, seq: int, entry: Entry) -> bool:
@@ -159,7 +161,7 @@ def attempt_ended(m: Memory, task: TaskRecord, entry: Failed | Ended) -> None:
     m.counters[entry.type] += 1
     if task.phase in LIVE:
         task.move(Trigger.ATTEMPT_ENDED)
-    _judge_agent(m, entry)
+    judge_agent(m, entry)
     if isinstance(entry, Ended):
         stop(m, StopAttempt(entry.agent_id, task.task_id, entry.epoch, entry.type))
     if m.is_mine(task):
@@ -180,42 +182,12 @@ def stop(m: Memory, order: StopAttempt) -> None:
 
 def plan_next(m: Memory, task: TaskRecord) -> None:
     """Between attempts: another one after a while, or none."""
-    story, limits = task.story, m.thresholds
-    last = story.last
-    if isinstance(last, Failed) and not last.error.retryable:
-        close(m, task, "dead", last.error.message)
-    elif story.charged >= task.max_attempts:
-        close(m, task, "dead", f"all {task.max_attempts} attempts are used")
-    elif story.uncharged_in_a_row >= limits.uncharged_before_dead:
-        close(m, task, "dead", f"{story.uncharged_in_a_row} assignments in a row never started")
+    hopeless = why_hopeless(task, m.thresholds)
+    if hopeless is not None:
+        close(m, task, "dead", *hopeless)
     else:
-        task.retry_at = m.now + _delay_s(m, task)
+        task.retry_at = m.now + delay_s(task, m.thresholds)
         set_timer(m, task)
-
-
-def _delay_s(m: Memory, task: TaskRecord) -> float:
-    story, limits = task.story, m.thresholds
-    last = story.last
-    if isinstance(last, Ended) and (
-        last.type == "lost" or story.uncharged_in_a_row < limits.uncharged_before_backoff
-    ):
-        return 0.0
-    asked = last.error.retry_after_s if isinstance(last, Failed) else None
-    nth = max(1, story.charged)
-    return backoff_s(task.task_id, nth, limits.backoff_first_s, limits.backoff_cap_s, asked)
-
-
-def _judge_agent(m: Memory, entry: Failed | Ended) -> None:
-    agent = m.agents.get(entry.agent_id)
-    if agent is None:
-        return
-    if isinstance(entry, Failed):
-        agent.failures_in_a_row += 1
-    if isinstance(entry, Ended) and not entry.charged:
-        agent.uncharged_in_a_row += 1
-    too_many = agent.failures_in_a_row >= m.thresholds.failures_before_cool_down
-    if too_many or agent.uncharged_in_a_row >= m.thresholds.uncharged_before_backoff:
-        m.agents.cool_down(agent, m.now + m.thresholds.cool_down_s)
 
 
 def ended(m: Memory, task: TaskRecord, entry: Succeeded | Closed) -> None:
@@ -227,6 +199,8 @@ def ended(m: Memory, task: TaskRecord, entry: Succeeded | Closed) -> None:
         agent.is_probing = False
     elif task.phase in LIVE:
         stop(m, StopAttempt(task.story.agent_id, task.task_id, entry.epoch, entry.type))
+    if isinstance(entry, Closed):
+        died(m, task, entry)
     release_agents(m, task)
     leave_queue(m, task)
     task.phase = TaskPhase.CLOSED

@@ -36,6 +36,8 @@ class Thresholds:
     backoff_cap_s: float = 300.0
     uncharged_before_backoff: int = 3
     uncharged_before_dead: int = 20
+    lost_before_poison: int = 2
+    """Different agents that died while they ran a task, after which it is dead and not tried on another."""
     cool_down_s: float = 10.0
     failures_before_cool_down: int = 5
     unfit_first_s: float = 1.0
@@ -56,6 +58,8 @@ class Thresholds:
     ageing_s: float = 60.0
     """Waiting that counts as one priority higher, at one pick in `ageing_every`."""
     ageing_every: int = 8
+    most_dead_letters: int = 50_000
+    """Kept in mind for listing; older ones stand in the ledger only."""
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Self:

@@ -15,7 +15,7 @@ from outrider.broker.views import AgentView, OrchestratorStats
 from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry
 from outrider.ledger.fold import Story
 from outrider.ledger.rules import Phase
-from outrider.orchestrator import attempts, blocking, dispatch, events, health
+from outrider.orchestrator import attempts, blocking, control, dispatch, events, health, showing
 from outrider.orchestrator.config import Thresholds
 from outrider.orchestrator.instructions import AckTask, Instruction, ReadStory, Release, StopAttempt
 from outrider.orchestrator.model import Memory, TaskRecord
@@ -39,6 +39,7 @@ class Core:
             events.ParentsRead: blocking.parents_read,
             events.MayHaveEnded: blocking.may_have_ended,
             events.MemberStored: lambda m, e: health.member_stored(m, e.member),
+            events.ControlStored: control.control_stored,
             events.Recovered: _recovered,
             events.AgentJoined: health.joined,
             events.AgentBeat: health.beat,
@@ -66,7 +67,7 @@ class Core:
     def window(self, kind: str, priority: int) -> int:
         """How many more messages of this kind and priority may be on their way from the queue."""
         m = self.memory
-        if not m.is_recovered or not m.agents.has_online(kind):
+        if not m.is_recovered or m.pauses.covers(kind) or not m.agents.has_online(kind):
             return 0
         room = min(m.thresholds.most_held, m.agents.free_slots(kind) + m.thresholds.lookahead)
         return max(0, room - m.held[kind, priority])
@@ -81,25 +82,10 @@ class Core:
         return SHOWN_AS.get(task.phase) if task is not None else None
 
     def agent_views(self) -> list[AgentView]:
-        return [
-            AgentView(
-                agent.agent_id,
-                agent.state,
-                agent.kinds,
-                agent.slots,
-                agent.in_flight,
-                round(max(0.0, self.memory.now - agent.heard_at), 3),
-                agent.labels,
-                dict(agent.mean_s),
-            )
-            for agent in self.memory.agents
-        ]
+        return showing.agent_views(self.memory)
 
     def stats(self) -> OrchestratorStats:
-        m = self.memory
-        online = sum(agent.state is not AgentState.OFFLINE for agent in m.agents)
-        held = sum(m.held.values())
-        return OrchestratorStats(m.me, len(m.tasks) - held, held, online, dict(m.counters))
+        return showing.stats(self.memory)
 
     def priorities(self) -> range:
         return range(LOWEST_PRIORITY + 1)
@@ -162,6 +148,7 @@ def _entry_stored(m: Memory, event: events.EntryStored) -> None:
     task = m.tasks.get(where.task_id) or _foreign(m, event, where.task_id)
     if task is None:
         blocking.may_have_ended(m, events.MayHaveEnded(where.task_id))
+        control.died_unseen(m, record, event.at)
         return
     if record.seq <= task.story.expect:
         return
@@ -264,7 +251,7 @@ def _adopt(m: Memory, task: TaskRecord, story: Story) -> None:
         return
     attempts.resync(m, task)
     if isinstance(entry, Closed):
-        attempts.close(m, task, entry.type, entry.reason)
+        attempts.close(m, task, entry.type, entry.reason, entry.error_class)
     else:
         attempts.grant_wish(m, task)
 

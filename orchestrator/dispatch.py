@@ -27,6 +27,8 @@ def start_round(m: Memory) -> None:
     agents: dict[str, AgentRecord] = {}
     picked: list[TaskRecord] = []
     for kind in m.ready.kinds():
+        if m.pauses.covers(kind):
+            continue
         candidates = _candidates(m, kind)
         if candidates:
             picked += _pick(m, kind, candidates, m.thresholds.batch - len(picked))
@@ -149,7 +151,7 @@ def _still_asked(m: Memory, round_: Round) -> list[TaskRecord]:
         task = m.tasks.get(task_id)
         if task is None or task.phase is not TaskPhase.ROUTING:
             continue
-        if task.writing is None and not attempts.expire_if_late(m, task):
+        if task.writing is None and not m.pauses.covers(task.kind) and not attempts.expire_if_late(m, task):
             found.append(task)
         else:
             put_back(m, task)

@@ -12,6 +12,7 @@ from outrider.broker.flows import Waits
 from outrider.broker.messages import SpooledEpoch
 from outrider.broker.routing import Choice, RouteReason
 from outrider.broker.states import AgentState
+from outrider.ledger.control import Control
 from outrider.ledger.entries import Member
 from outrider.ledger.fold import Record, Story
 
@@ -115,6 +116,14 @@ class MemberStored:
     """What the ledger says of an agent; only replayed at start or written by another orchestrator."""
 
     member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class ControlStored:
+    """An operator's decision is in the ledger, at `seq`."""
+
+    control: Control
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +232,7 @@ Event = (
     | ParentsRead
     | MayHaveEnded
     | MemberStored
+    | ControlStored
     | Recovered
     | AgentJoined
     | AgentBeat

@@ -60,10 +60,10 @@ class LedgerFeed:
         await self._follower(self._everything(), self._again, complete_to, is_direct=True).run()
 
     def _everything(self) -> list[str]:
-        return [self._subjects.all_ledger, self._subjects.all_members]
+        return [self._subjects.all_ledger, self._subjects.all_members, self._subjects.all_control]
 
     def _others(self) -> list[str]:
-        return [self._subjects.agent_outcomes, self._subjects.all_members]
+        return [self._subjects.agent_outcomes, self._subjects.all_members, self._subjects.all_control]
 
     def _follower(self, filters: list[str], handle: OnStored, after: int, *, is_direct: bool) -> Follower:
         stream = self._subjects.ledger_stream

@@ -85,7 +85,7 @@ def beat(m: Memory, event: AgentBeat) -> None:
     heard(m, agent)
     if event.state is AgentState.OFFLINE:
         if was is not AgentState.OFFLINE:
-            go_offline(m, agent, "it left")
+            go_offline(m, agent, "it left", in_order=True)
         return
     agent.slots = event.slots
     if event.labels is not None:
@@ -160,22 +160,27 @@ def suspect(m: Memory, agent: AgentRecord, why: str) -> None:
         announce(m, agent, "suspect", why)
 
 
-def go_offline(m: Memory, agent: AgentRecord, why: str) -> None:
-    """The agent is gone; its attempts are lost and run elsewhere. One that had drained just left."""
+def go_offline(m: Memory, agent: AgentRecord, why: str, *, in_order: bool = False) -> None:
+    """The agent is gone; its attempts are lost and run elsewhere. One that had drained just left.
+
+    An agent that says good-bye was stopped, perhaps for a deploy: its tasks are not charged for that.
+    """
     drained = agent.state is AgentState.DRAINING and not agent.tasks
     agent.state = AgentState.OFFLINE
     m.agents.refresh(agent)
     announce(m, agent, "drained" if drained else "offline", why)
-    lose_all(m, agent, why)
+    lose_all(m, agent, why, is_charged=not in_order)
 
 
-def lose_all(m: Memory, agent: AgentRecord, why: str, keep: set[int] | None = None) -> None:
+def lose_all(
+    m: Memory, agent: AgentRecord, why: str, keep: set[int] | None = None, *, is_charged: bool = True
+) -> None:
     for task_id in list(agent.tasks):
         task = m.tasks.get(task_id)
         if task is None or task.phase not in LIVE or task.story.epoch in (keep or ()):
             continue
         if m.is_mine(task):
-            end_attempt(m, task, "lost", why, charged=task.accepted_at is not None)
+            end_attempt(m, task, "lost", why, charged=is_charged and task.accepted_at is not None)
 
 
 def check(m: Memory) -> None:

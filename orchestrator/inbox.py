@@ -15,6 +15,7 @@ from outrider.broker.pipeline import Pulled
 from outrider.broker.routing import RouteAnswer, RouteReason
 from outrider.broker.schema import from_map
 from outrider.broker.subjects import parse_agent, parse_chunk, parse_task
+from outrider.ledger.control import decode_control
 from outrider.ledger.entries import Assigned, Blocked, decode_member
 from outrider.ledger.reader import record_of
 from outrider.orchestrator import events
@@ -64,7 +65,7 @@ class Door:
             if ".member." in stored.subject:
                 return events.MemberStored(decode_member(stored.data))
             if ".control." in stored.subject:
-                return None
+                return events.ControlStored(decode_control(stored.data), stored.seq)
             record = record_of(stored)
         except OutriderError as error:
             log.warning("ledger entry %d is passed over: %s", stored.seq, error.message)

@@ -13,10 +13,12 @@ from outrider.broker.flows import Waits
 from outrider.broker.routing import RouteTask
 from outrider.ledger.entries import Entry
 from outrider.ledger.fold import Story
+from outrider.ledger.pauses import Pauses
 from outrider.orchestrator.agent_table import AgentTable
 from outrider.orchestrator.barriers import Barriers
 from outrider.orchestrator.config import Thresholds
 from outrider.orchestrator.instructions import Instruction
+from outrider.orchestrator.letters import LetterIndex
 from outrider.orchestrator.ready_queue import ReadyQueue
 from outrider.orchestrator.timers import Timers
 from outrider.orchestrator.transitions import TaskPhase, Trigger, next_phase
@@ -28,6 +30,7 @@ class Wish:
 
     type: str
     reason: str
+    error_class: str = ""
 
 
 @dataclass(slots=True)
@@ -112,11 +115,16 @@ class Memory:
     checked_at: float = 0.0
     """When the agents' health was last looked at."""
     ticked_at: float = 0.0
+    pauses: Pauses = field(default_factory=Pauses)
+    """Durable: a fold of control entries."""
+    letters: LetterIndex = field(init=False)
+    """Durable: a fold of `dead` and control entries."""
     out: list[Instruction] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.ready = ReadyQueue(self.thresholds.ageing_s, self.thresholds.ageing_every)
+        self.letters = LetterIndex(self.thresholds.most_dead_letters)
 
     def next_order(self) -> int:
         self.arrivals += 1

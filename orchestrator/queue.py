@@ -59,7 +59,7 @@ class TaskQueue:
 
     async def top_up(self) -> None:
         """Ask for as many messages as each window allows."""
-        for (kind, priority), puller in self._pullers.items():
+        for (kind, priority), puller in list(self._pullers.items()):
             room = self._window(kind, priority)
             missing = room - puller.credit
             # Asking costs a write: not for one message while plenty are on their way.

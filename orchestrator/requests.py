@@ -42,8 +42,11 @@ from outrider.ledger.reader import LedgerReader, fold_stored
 from outrider.ledger.settling import outcome_epochs, settle
 from outrider.orchestrator import events
 from outrider.orchestrator.core import Core
+from outrider.orchestrator.desk import Desk
 from outrider.orchestrator.effects import Effects
+from outrider.orchestrator.letter_desk import LetterDesk
 from outrider.orchestrator.lookup import TaskLookup
+from outrider.orchestrator.pausing import PauseDesk
 from outrider.orchestrator.submission import Streams, Submission
 from outrider.orchestrator.waiting import WaitingTasks
 
@@ -73,6 +76,9 @@ class Requests:
         objects = ObjectStore(connection, subjects, effects.appender, LARGEST_OBJECT_BYTES, clock)
         streams = Streams(TaskLookup(connection, subjects, self._ledger), self._waiting, objects)
         self._submission = Submission(subjects, core, effects.appender, clock, streams)
+        desk = Desk(subjects, core, effects.appender, clock, post)
+        self._letters = LetterDesk(desk, self._ledger, self._submission)
+        self._pauses = PauseDesk(desk, self._until_told)
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
 
     async def add_to(self, endpoints: Endpoints) -> None:
@@ -83,11 +89,22 @@ class Requests:
             ("cancel", s.cancel, self.cancel),
             ("agents", s.agents, self.agents),
             ("stats", s.stats, self.stats),
+            ("dead", s.dead, self._letters.dead),
+            ("requeue", s.requeue, self._letters.requeue),
+            ("discard", s.discard, self._letters.discard),
+            ("pause", s.pause, self._pauses.pause),
+            ("resume", s.resume, self._pauses.resume),
             ("join", s.any_join, self.join),
             ("settle", s.any_settle, self.settle),
         ]
         for name, subject, handler in people:
             await endpoints.add(name, subject, handler, queue="orchestrator")
+
+    def _until_told(self, key: str) -> asyncio.Future[None]:
+        """Done once the core announces the end of this task, or whatever else has this key."""
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(key, []).append(told)
+        return told
 
     def task_ended(self, task_id: str) -> None:
         """Wake whoever waits for the end of this task."""
@@ -129,8 +146,7 @@ class Requests:
             await self._waiting.end(task_id, "cancelled", why, self._clock.wall())
             self._post(events.MayHaveEnded(task_id))
             return await self._view(task_id)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(task_id, []).append(done)
+        done = self._until_told(task_id)
         self._post(events.CancelRequested(task_id, request.reason))
         try:
             await asyncio.wait_for(done, CANCEL_WITHIN_S)
@@ -141,8 +157,9 @@ class Requests:
         return await self._view(task_id)
 
     async def agents(self, _: str, __: bytes) -> AgentList:
-        declared = self._core.memory.agents.declared
-        return AgentList(tuple(self._core.agent_views()), tuple(sorted(declared)))
+        declared = sorted(self._core.memory.agents.declared)
+        paused = tuple(filter(self._core.memory.pauses.covers, declared))
+        return AgentList(tuple(self._core.agent_views()), tuple(declared), paused)
 
     async def stats(self, _: str, __: bytes) -> Any:
         return self._core.stats()

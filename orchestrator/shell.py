@@ -142,7 +142,7 @@ class Shell:
     async def _pulse_forever(self) -> None:
         while True:
             await self._send_pulse(stopping=False)
-            for kind in self._known_kinds:
+            for kind in tuple(self._known_kinds):
                 await self._queue.serve(kind)
             await asyncio.sleep(self._thresholds.pulse_every_s)
 

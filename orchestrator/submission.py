@@ -59,16 +59,25 @@ class Submission:
         PayloadTooLarge, ObjectMissing, IdempotencyConflict or QueueFull.
         """
         envelope = self._complete(decode(TaskEnvelope, data, MAX_BODY_BYTES))
-        table = self._core.memory.agents
+        table, kind = self._core.memory.agents, envelope.kind
         if envelope.kind not in table.declared:
             known = ", ".join(sorted(table.declared)) or "none so far"
             raise UnknownKind(f"no agent ever declared kind {envelope.kind!r}; known kinds: {known}")
+        state = await self.place(envelope)
+        if self._core.memory.pauses.covers(kind):
+            return Submitted(envelope.task_id, state, f"kind {kind} is paused: the task waits")
+        nobody = f"no agent for kind {kind} is online now"
+        return Submitted(envelope.task_id, state, None if table.has_online(kind) else nobody)
+
+    async def place(self, envelope: TaskEnvelope) -> TaskState:
+        """Store a complete task once; returns its state, that of the one that is there already.
+
+        Raises PayloadTooLarge, ObjectMissing, IdempotencyConflict or QueueFull.
+        """
         if envelope.after:
             await self._refuse_unknown_parents(envelope.after)
         envelope, body = await self._with_payload_stored(envelope)
-        state = await self._store(envelope, body)
-        nobody = f"no agent for kind {envelope.kind} is online now"
-        return Submitted(envelope.task_id, state, None if table.has_online(envelope.kind) else nobody)
+        return await self._store(envelope, body)
 
     def _complete(self, envelope: TaskEnvelope) -> TaskEnvelope:
         key = envelope.idempotency_key

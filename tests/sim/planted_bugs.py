@@ -14,7 +14,7 @@ from outrider.broker.messages import Settled, Verdict
 from outrider.broker.outcomes import Failed
 from outrider.ledger import fold
 from outrider.ledger.fold import Story
-from outrider.orchestrator import attempts, core, dispatch, events, health, instructions
+from outrider.orchestrator import aftermath, attempts, core, dispatch, events, health, instructions
 from outrider.orchestrator.model import Memory, TaskRecord
 from outrider.orchestrator.ready_queue import ReadyQueue
 from outrider.orchestrator.transitions import TaskPhase
@@ -155,13 +155,13 @@ def random_jitter() -> list[Swap]:
     def backoff_s(_: str, attempt: int, first_s: float, cap_s: float, asked: float | None = None) -> float:
         return asked if asked is not None else random.random() * min(cap_s, first_s * 2.0 ** (attempt - 1))
 
-    return [(attempts, "backoff_s", backoff_s)]
+    return [(aftermath, "backoff_s", backoff_s)]
 
 
 @bug
 def retry_after_ignored() -> list[Swap]:
-    real: Any = vars(attempts)["backoff_s"]
-    return [(attempts, "backoff_s", lambda *args: real(*args[:4]))]
+    real: Any = vars(aftermath)["backoff_s"]
+    return [(aftermath, "backoff_s", lambda *args: real(*args[:4]))]
 
 
 # Budgets

@@ -12,6 +12,7 @@ CORE: dict[str, tuple[str, str]] = {
     "outrider.cancel": ("ui client ops", "orchestrator ops"),
     "outrider.agents": ("ui client ops", "orchestrator ops"),
     "outrider.stats": ("ui client ops", "orchestrator ops"),
+    "outrider.dead": ("ui client ops", "orchestrator ops"),
     "outrider.requeue": ("ui ops", "orchestrator ops"),
     "outrider.discard": ("ui ops", "orchestrator ops"),
     "outrider.pause": ("ui ops", "orchestrator ops"),

@@ -11,17 +11,30 @@ from types import ModuleType
 
 import pytest
 
-from outrider.broker import errors, facts, messages, object_ref, outcomes, routing, states, streams, views
+from outrider.broker import (
+    errors,
+    facts,
+    letters,
+    messages,
+    object_ref,
+    outcomes,
+    pausing,
+    routing,
+    states,
+    streams,
+    views,
+)
 from outrider.broker.codec import MAX_BODY_BYTES, MAX_DEPTH, MAX_ENVELOPE_BYTES, load
 from outrider.broker.errors import OutriderError
 from outrider.broker.messages import MAX_PAYLOAD_DEPTH
 from outrider.broker.subjects import Subjects
-from outrider.ledger import entries
+from outrider.ledger import control, entries
+from outrider.ledger.control import CONTROL_TYPES
 from outrider.ledger.entries import ENTRY_CLASSES, MEMBER_TYPES
 from outrider.orchestrator.config import Thresholds
 
 PAGE = (Path(__file__).parents[3] / "docs" / "wire.md").read_text(encoding="utf-8")
-MODULES = (messages, object_ref, outcomes, routing, states, views, facts, entries)
+MODULES = (messages, object_ref, outcomes, routing, states, views, facts, entries, letters, pausing, control)
 
 
 def defined_in(module: ModuleType) -> list[type]:
@@ -74,7 +87,7 @@ def test_every_word_of_a_closed_set_is_there(kind: type[Enum]) -> None:
 
 
 def test_every_entry_type_and_every_subject_is_there() -> None:
-    assert [name for name in {*ENTRY_CLASSES, *MEMBER_TYPES} if f"`{name}`" not in PAGE] == []
+    assert [name for name in {*ENTRY_CLASSES, *MEMBER_TYPES, *CONTROL_TYPES} if f"`{name}`" not in PAGE] == []
     s = Subjects("outrider")
     fixed = [value for value in vars(s).values() if isinstance(value, str) and value != "outrider"]
     built = [
@@ -119,7 +132,7 @@ def test_the_streams_are_described_as_they_are_made() -> None:
 
 def test_every_setting_of_time_is_there() -> None:
     text = PAGE[PAGE.index("## 12. Timing") :]
-    sizes = {"lookahead", "most_held", "batch", "most_candidates"}
+    sizes = {"lookahead", "most_held", "batch", "most_candidates", "most_dead_letters"}
     names = {field.name for field in dataclasses.fields(Thresholds)} - sizes
     inner = {"unfit_first_s", "unfit_cap_s", "loop_stall_s"}
     assert [name for name in sorted(names - inner) if f"`{name}`" not in text] == []
