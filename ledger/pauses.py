@@ -24,6 +24,11 @@ class Pauses:
             self.kinds[control.kind] = max(self.kinds.get(control.kind, (0, False)), said)
 
     @property
+    def was_used(self) -> bool:
+        """Whether anything was ever said, so that nobody need ask for each task."""
+        return self.fleet[0] > 0 or bool(self.kinds)
+
+    @property
     def is_fleet_paused(self) -> bool:
         return self.fleet[1]
 

@@ -147,11 +147,13 @@ def routed(m: Memory, number: int, choices: tuple[Choice, ...], model: str) -> N
 def _still_asked(m: Memory, round_: Round) -> list[TaskRecord]:
     """The round's tasks that still want an agent; the others go their way."""
     found = []
+    pauses = m.pauses if m.pauses.was_used else None
     for task_id in round_.tasks:
         task = m.tasks.get(task_id)
         if task is None or task.phase is not TaskPhase.ROUTING:
             continue
-        if task.writing is None and not m.pauses.covers(task.kind) and not attempts.expire_if_late(m, task):
+        is_paused = pauses is not None and pauses.covers(task.kind)
+        if task.writing is None and not is_paused and not attempts.expire_if_late(m, task):
             found.append(task)
         else:
             put_back(m, task)

@@ -114,6 +114,8 @@ class LedgerChecks:
         self.must(entry.attempt > 1 or entry.envelope is not None, "attempt 1 carries the task", entry)
         self.must(charged < order.envelope.max_attempts, "no attempt without budget", entry)
         self.must(uncharged < self._limits.uncharged_before_dead, "what never starts is given up", entry)
+        is_poison = len(case.lost_on) >= self._limits.lost_before_poison
+        self.must(not is_poison, "what killed several agents is not run again", entry)
         if isinstance(last, Failed):
             self.must(last.error.retryable, "what cannot be retried is not", entry)
             least_s = pause_s(
@@ -141,6 +143,8 @@ class LedgerChecks:
             self.must(not entry.charged, "a rejected attempt is not charged", entry)
         if entry.type == "lost":
             self.must(started or not entry.charged, "what never started is not charged", entry)
+            has_left = entry.why == "it left"
+            self.must(not (has_left and entry.charged), "who leaves in order costs nothing", entry)
         if entry.type == "timed_out":
             timeout_s = self._orders[entry.task_id].envelope.timeout_s or self._limits.default_timeout_s
             least_s = min(timeout_s + self._limits.timeout_grace_s, self._limits.lease_floor_s)
@@ -185,9 +189,13 @@ class LedgerChecks:
                 order.is_malformed
                 or charged >= order.envelope.max_attempts
                 or uncharged >= self._limits.uncharged_before_dead
+                or len(case.lost_on) >= self._limits.lost_before_poison
                 or (isinstance(last, Failed) and not last.error.retryable)
             )
             self.must(is_hopeless, "nothing is given up without reason", entry)
+            is_poison = len(case.lost_on) >= self._limits.lost_before_poison
+            said_so = entry.error_class == "poison"
+            self.must(is_poison or not said_so, "poison killed several agents", entry)
 
     def removed(self, message: Message) -> None:
         """A task leaves the queue."""

@@ -27,6 +27,8 @@ class Case:
     owner: str = ""
     charged: int = 0
     uncharged_in_a_row: int = 0
+    lost_on: set[str] = field(default_factory=set)
+    """Agents that died with it."""
     last: Any = None
     last_at: float = 0.0
     assigned_at: float = 0.0
@@ -74,10 +76,18 @@ class Case:
             self.terminal.append(entry.type)
         else:
             self.state = "between"
-            if entry.type == "failed" or entry.charged:
+            if _is_charged(entry):
+                if entry.type == "lost":
+                    self.lost_on.add(entry.agent_id)
                 self.charged, self.uncharged_in_a_row = self.charged + 1, 0
             else:
                 self.uncharged_in_a_row += 1
+
+
+def _is_charged(entry: Any) -> bool:
+    if entry.type == "failed":
+        return bool(entry.error.error_class != "interrupted")
+    return bool(entry.charged)
 
 
 def pause_s(task_id: str, nth: int, first_s: float, cap_s: float, retry_after_s: float | None) -> float:

@@ -14,8 +14,8 @@ from tests.sim.wire import FEED, Node
 PULL_EXPIRES_S = 30.0
 PULL_SILENCE_S = 12.5
 
-EVERYTHING = (SUBJECTS.all_ledger, SUBJECTS.all_members)
-OTHERS = (SUBJECTS.agent_outcomes, SUBJECTS.all_members)
+EVERYTHING = (SUBJECTS.all_ledger, SUBJECTS.all_members, SUBJECTS.all_control)
+OTHERS = (SUBJECTS.agent_outcomes, SUBJECTS.all_members, SUBJECTS.all_control)
 
 
 class SimFeed:
