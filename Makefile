@@ -11,7 +11,7 @@ PACKAGES := $(addprefix -p outrider.,$(TOPS)) -p tests $(if $(wildcard benchmark
 # Progress goes to stderr: `make demo ARGS="--once --json" | jq .` sees only what the command prints.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types imports check stress bench lock wheel clean
+.PHONY: help demo test lint format types imports check stress bench prove lock wheel clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' \
@@ -44,6 +44,9 @@ stress: $(VENV)/.run ## load a running fleet, or a private one: ARGS="--tasks N 
 
 bench: $(VENV)/.run ## measure the pipeline
 	@$(BIN)/python benchmarks/pipeline.py $(ARGS)
+
+prove: $(VENV)/.dev ## prove the promises under kills and crashes: ARGS="--schedules N --tasks N --seed S --json"
+	@$(BIN)/python -m tests.prove $(ARGS)
 
 # One environment serves all: the development lock holds everything of the other, at the same versions.
 # So installing it marks both as done, and switching between `make demo` and `make test` costs nothing.

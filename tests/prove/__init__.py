@@ -1,0 +1,1 @@
+"""Proofs on real processes and servers: kill schedules, a crash at every await, a cluster, a power cut."""

@@ -1,0 +1,136 @@
+"""A whole fleet of real processes on a nats-server of its own, in one folder, for one schedule."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from outrider.broker.config import NatsSettings
+from outrider.broker.server import PrivateServer
+from tests.prove.notes import Execution, read_executions
+from tests.prove.nursery import Nursery
+from tests.prove.parts import Part
+from tests.prove.passing import pass_time
+from tests.prove.plan import SEATS
+
+FLEET = "prove"
+READY_WITHIN_S = 60.0
+SHORT = {
+    "OUTRIDER_HEARTBEAT_S": "1",
+    "OUTRIDER_OFFLINE_AFTER_S": "4",
+    "OUTRIDER_PING_EVERY_S": "0.5",
+    "OUTRIDER_JOIN_SILENCE_S": "1",
+    "OUTRIDER_PULSE_EVERY_S": "0.4",
+    "OUTRIDER_OWNER_SILENT_S": "1.5",
+    "OUTRIDER_RESEND_ASSIGN_S": "1",
+    "OUTRIDER_BACKOFF_FIRST_S": "0.1",
+    "OUTRIDER_BACKOFF_CAP_S": "2",
+    "OUTRIDER_COOL_DOWN_S": "1",
+    "OUTRIDER_UNFIT_FIRST_S": "0.2",
+}
+"""Thresholds that make a schedule a matter of seconds; what they mean does not change."""
+
+
+class Fleet:
+    """The processes by role, and the server."""
+
+    def __init__(self, nursery: Nursery, folder: Path, *, is_default: bool) -> None:
+        self.server = PrivateServer(store=folder / "store")
+        self._folder = folder
+        self._thresholds = {} if is_default else SHORT
+        self._server_is_down = False
+        self.parts: dict[str, list[Part]] = {
+            "orchestrator": [self._part(nursery, "orchestrator", n, "orchestrator") for n in range(2)],
+            "router": [self._part(nursery, "router", 0, "router")],
+            "bridge": [self._part(nursery, "bridge", 0, "ui", "--port", "0")],
+            "agent": [
+                self._part(nursery, "agent", n, "writing-agent", f"agent-{n}") for n in range(SEATS["agent"])
+            ],
+        }
+
+    def _part(self, nursery: Nursery, role: str, seat: int, *arguments: str) -> Part:
+        return Part(nursery, role, f"{role}-{seat}", list(arguments), self._folder)
+
+    @property
+    def settings(self) -> NatsSettings:
+        return NatsSettings(url=self.server.url, source="proof")
+
+    @property
+    def all_parts(self) -> list[Part]:
+        return [part for parts in self.parts.values() for part in parts]
+
+    async def start(self) -> None:
+        await self.server.start()
+        for part in self.all_parts:
+            part.start(self._environment(part))
+        async with asyncio.timeout(READY_WITHIN_S):
+            for part in self.all_parts:
+                while not part.lives:
+                    await pass_time(0.02)
+
+    def _environment(self, part: Part) -> dict[str, str]:
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        return (
+            inherited
+            | self._thresholds
+            | {
+                "NATS_URL": self.server.url,
+                "OUTRIDER_FLEET": FLEET,
+                "OUTRIDER_STATE": str(self._folder / "state"),
+                "OUTRIDER_PROVE_NOTES": str(self._notes(part)),
+            }
+        )
+
+    def _notes(self, part: Part) -> Path:
+        return self._folder / f"{part.name}.notes"
+
+    def executions(self) -> dict[str, Execution]:
+        """What the handlers of all agents wrote down so far."""
+        return read_executions(self._notes(part) for part in self.parts["agent"])
+
+    # ---- the server as a victim
+
+    @property
+    def server_is_down(self) -> bool:
+        return self._server_is_down
+
+    def kill_server(self) -> None:
+        self._server_is_down = True
+        self.server.kill()
+
+    def freeze_server(self) -> None:
+        self._server_is_down = True
+        os.kill(self.server.pid, signal.SIGSTOP)
+
+    def thaw_server(self) -> None:
+        os.kill(self.server.pid, signal.SIGCONT)
+        self._server_is_down = False
+
+    async def start_server(self) -> None:
+        await self.server.start()
+        self._server_is_down = False
+
+    def end(self) -> None:
+        """Kill everything, whatever state it is in."""
+        for part in self.all_parts:
+            if part.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    part.kill()
+        self.server.kill()
+
+
+@asynccontextmanager
+async def running_fleet(nursery: Nursery, folder: Path, *, is_default: bool) -> AsyncIterator[Fleet]:
+    """A fleet whose parts all said that they are ready."""
+    folder.mkdir(parents=True)
+    fleet = Fleet(nursery, folder, is_default=is_default)
+    try:
+        await fleet.start()
+        yield fleet
+    finally:
+        fleet.end()
