@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -17,17 +18,18 @@ READY_WITHIN_S = 30.0
 class Parts:
     """Outrider's processes of one measurement; all end with the block."""
 
-    def __init__(self, url: str, fleet: str = "outrider") -> None:
+    def __init__(self, url: str, fleet: str = "outrider", env: Mapping[str, str] | None = None) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="outrider-bench-")
         self._env = {
             **os.environ,
             "NATS_URL": url,
             "OUTRIDER_FLEET": fleet,
             "OUTRIDER_STATE": self._folder.name,
+            **(env or {}),
         }
         self._children: dict[str, asyncio.subprocess.Process] = {}
 
-    async def start(self, name: str, *arguments: str) -> None:
+    async def start(self, name: str, *arguments: str, within_s: float = READY_WITHIN_S) -> None:
         """Run `outrider <arguments>` and wait until it says that it is ready."""
         log = Path(self._folder.name) / f"{name}.log"
         with log.open("wb") as output:
@@ -43,7 +45,7 @@ class Parts:
                 stderr=output,
             )
         self._children[name] = child
-        deadline = asyncio.get_running_loop().time() + READY_WITHIN_S
+        deadline = asyncio.get_running_loop().time() + within_s
         while " ready" not in log.read_text(errors="replace"):
             if child.returncode is not None or asyncio.get_running_loop().time() > deadline:
                 raise RuntimeError(f"{name} did not start: {log.read_text(errors='replace')[-2000:]}")

@@ -126,6 +126,11 @@ async def ensure_streams(
             raise StreamDrift(f"stream {wanted['name']}: " + "; ".join(different))
 
 
+async def create_if_missing(connection: Connection, wanted: dict[str, Any]) -> None:
+    """Create one stream that is not among the fleet's three. Raises ApiError."""
+    await _find_or_create(connection, wanted)
+
+
 async def _find_or_create(connection: Connection, wanted: dict[str, Any]) -> dict[str, Any]:
     name = wanted["name"]
     for what, body in ((f"STREAM.INFO.{name}", None), (f"STREAM.CREATE.{name}", wanted)):

@@ -51,6 +51,7 @@ class Subjects:
         self.chunks_stream = f"{upper}_CHUNKS"
         self.objects_bucket = f"{upper}_PAYLOADS"
         self.objects_stream = f"OBJ_{self.objects_bucket}"
+        self.snapshots_bucket = f"{upper}_SNAPSHOTS"
         self.all_tasks = f"{fleet}.task.*.*.*"
         self.all_ledger = f"{fleet}.ledger.>"
         self.all_live = f"{fleet}.live.>"

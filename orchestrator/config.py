@@ -60,6 +60,8 @@ class Thresholds:
     ageing_every: int = 8
     most_dead_letters: int = 50_000
     """Kept in mind for listing; older ones stand in the ledger only."""
+    snapshot_every: int = 50_000
+    """Ledger entries from one snapshot to the next."""
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Self:

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+from collections.abc import Awaitable, Callable
 
 from outrider.broker.background import Background
 from outrider.broker.connection import Connection
 from outrider.broker.follower import Follower, OnStored, Stored
 from outrider.broker.subjects import Subjects
+from outrider.ledger.state import LedgerState
+
+log = logging.getLogger(__name__)
+
+Restore = Callable[[], Awaitable[LedgerState]]
+"""The newest state that can be trusted; the empty one when there is none."""
 
 
 class LedgerFeed:
@@ -26,8 +34,12 @@ class LedgerFeed:
         watch_s: float,
         on_replayed: OnStored,
         on_stored: OnStored,
+        *,
+        restore: Restore | None = None,
     ) -> None:
         """`on_replayed` gets what was stored before the start and may wait; `on_stored` must not.
+
+        What `restore` brings stands for the ledger up to its sequence.
 
         Who is there pulses several times in `watch_s`.
         """
@@ -37,6 +49,8 @@ class LedgerFeed:
         self._watch_s = watch_s
         self._on_replayed = on_replayed
         self._on_stored = on_stored
+        self._restore = restore
+        self._newest: Follower | None = None
         self._has_company = False
         self._stirred = asyncio.Event()
         """Somebody pulsed, or our link was away: who came and went meanwhile?"""
@@ -49,15 +63,30 @@ class LedgerFeed:
         self._has_company = True
         self._stirred.set()
 
+    @property
+    def seq(self) -> int:
+        """The last entry that was handled."""
+        return self._newest.last_seq if self._newest is not None else 0
+
     async def run(self) -> None:
         """Follow until cancelled."""
-        complete_to = await self._replay(0, self._on_replayed)
+        complete_to = await self._replay(await self._begin(), self._on_replayed)
         self.caught_up.set()
         while not self._has_company:
             complete_to = await self._follow_others(complete_to)
             if not self._has_company:
                 complete_to = await self._replay(complete_to, self._again)
         await self._follower(self._everything(), self._again, complete_to, is_direct=True).run()
+
+    async def _begin(self) -> int:
+        """Hand over the restored state, if there is one; returns its sequence."""
+        state = await self._restore() if self._restore is not None else LedgerState()
+        kept = state.kept()
+        for stored in kept:
+            await self._on_replayed(stored)
+        if state.seq:
+            log.info("starting from the snapshot at %d, with %d entries", state.seq, len(kept))
+        return state.seq
 
     def _everything(self) -> list[str]:
         return [self._subjects.all_ledger, self._subjects.all_members, self._subjects.all_control]
@@ -67,7 +96,8 @@ class LedgerFeed:
 
     def _follower(self, filters: list[str], handle: OnStored, after: int, *, is_direct: bool) -> Follower:
         stream = self._subjects.ledger_stream
-        return Follower(self._connection, stream, filters, handle, after, is_direct=is_direct)
+        self._newest = Follower(self._connection, stream, filters, handle, after, is_direct=is_direct)
+        return self._newest
 
     async def _replay(self, after: int, handle: OnStored) -> int:
         """Follow everything as far as there is anything; returns the last sequence."""

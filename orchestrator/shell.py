@@ -21,6 +21,7 @@ from outrider.broker.pipeline import Pulled
 from outrider.broker.service import Endpoints
 from outrider.broker.streams import ensure_streams
 from outrider.broker.subjects import Subjects
+from outrider.ledger.archive import Archive
 from outrider.orchestrator import events
 from outrider.orchestrator.config import Thresholds
 from outrider.orchestrator.core import Core
@@ -29,6 +30,7 @@ from outrider.orchestrator.feed import LedgerFeed
 from outrider.orchestrator.inbox import Door, is_unheard
 from outrider.orchestrator.queue import HOLD_EVERY_S, TaskQueue, hold_all
 from outrider.orchestrator.requests import Requests
+from outrider.orchestrator.snapshots import keep_snapshots
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,13 @@ class Shell:
         self._queue = TaskQueue(connection, subjects, self.core.window, self._pulled)
         watch_s = thresholds.owner_silent_s
         self._feed = LedgerFeed(
-            connection, subjects, self.orchestrator_id, watch_s, self._replayed, self._stored
+            connection,
+            subjects,
+            self.orchestrator_id,
+            watch_s,
+            self._replayed,
+            self._stored,
+            restore=Archive(connection, subjects).newest,
         )
         self._endpoints = Endpoints(connection, "outrider-orchestrator", VERSION, "assigns tasks to agents")
         self._known_kinds: set[str] = set()
@@ -96,6 +104,9 @@ class Shell:
         self.post(events.Recovered())
         self._spawn(self._pulse_forever())
         self._spawn(self._hold_forever())
+        self._spawn(
+            keep_snapshots(self._connection, s, self._thresholds.snapshot_every, lambda: self._feed.seq)
+        )
         await self._endpoints.start()
         await self._requests.add_to(self._endpoints)
         await self._connection.settle()

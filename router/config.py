@@ -21,6 +21,8 @@ class RouterSettings:
     """How often the state folder is asked for a new model."""
     fewest_rows: int = 200
     """Fewer finished attempts than this are not worth a training."""
+    history: int = 50_000
+    """How many of the newest ledger entries a router learns from at its start."""
 
 
 def _number(env: Mapping[str, str], name: str, default: float, lowest: float, highest: float) -> float:
@@ -47,4 +49,5 @@ def router_settings(env: Mapping[str, str] | None = None, policy: str | None = N
         explore_rate=_number(env, "OUTRIDER_ROUTER_EXPLORE", 0.05, 0.0, 1.0),
         reload_s=_number(env, "OUTRIDER_ROUTER_RELOAD_S", 1.0, 0.05, 3600.0),
         fewest_rows=int(_number(env, "OUTRIDER_ROUTER_FEWEST_ROWS", 200, 50, 1e7)),
+        history=int(_number(env, "OUTRIDER_ROUTER_HISTORY", 50_000, 0, 1e9)),
     )

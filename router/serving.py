@@ -15,6 +15,7 @@ from outrider.broker.background import Background
 from outrider.broker.codec import decode
 from outrider.broker.config import NatsSettings
 from outrider.broker.connection import Connection
+from outrider.broker.errors import OutriderError
 from outrider.broker.follower import Follower, Stored
 from outrider.broker.routing import RouteAnswer, RouteRequest
 from outrider.broker.service import Endpoints
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 NAME = "outrider-router"
 VERSION = "0.1.0"
 QUEUE = "router"
+AGAIN_S = 0.2
 
 
 class RouterService:
@@ -67,6 +69,15 @@ class RouterService:
     async def learn(self, stored: Stored) -> None:
         fold(self.statistics, stored.subject, stored.data, stored.seq, stored.stored_at)
 
+    async def follow(self, connection: Connection, subjects: Subjects) -> None:
+        """Learn from the newest entries and from all that follow; the averages have forgotten older ones."""
+        last_seq = await _last_seq(connection, subjects.ledger_stream)
+        after = max(0, last_seq - self._settings.history)
+        follower = Follower(
+            connection, subjects.ledger_stream, [subjects.all_ledger], self.learn, after, is_direct=True
+        )
+        await follower.run()
+
     async def watch_models(self) -> None:
         """Swap the model when another is promoted; a model that is refused changes nothing."""
         while True:
@@ -81,6 +92,16 @@ class RouterService:
                 log.info("now serving model %s", self.predictor.version)
             except ModelRefused as refused:
                 log.error("%s; still serving %s", refused, self.predictor.version)
+
+
+async def _last_seq(connection: Connection, stream: str) -> int:
+    """Where the stream ends now; waits until there is one."""
+    while True:
+        try:
+            return int((await connection.api(f"STREAM.INFO.{stream}"))["state"]["last_seq"])
+        except OutriderError as error:
+            log.debug("waiting for the ledger: %s", error)
+            await asyncio.sleep(AGAIN_S)
 
 
 def _predictor(store: ModelStore, version: str | None) -> Predictor:
@@ -112,14 +133,10 @@ async def serve(
         await endpoints.start()
         await endpoints.add("route", subjects.route, service.answer, queue=QUEUE, inline=True)
         await connection.settle()
-        follower = Follower(
-            ledger, subjects.ledger_stream, [subjects.all_ledger], service.learn, is_direct=True
-        )
         async with Background() as background:
-            background.spawn(follower.run())
+            background.spawn(service.follow(ledger, subjects))
             background.spawn(service.watch_models())
             on_ready(f"router {service.predictor.version}")
             await stop.wait()
-            follower.stop()
             await background.end()
         await endpoints.stop()

@@ -12,6 +12,8 @@ from outrider.orchestrator.core import Core
 from outrider.orchestrator.invariants import BrokenInvariant, check_invariants
 from outrider.orchestrator.transitions import LIVE, TaskPhase
 from tests.sim.checks import LedgerChecks
+from tests.sim.fake_archive import as_message
+from tests.sim.fake_jetstream import Message
 from tests.sim.fake_server import SUBJECTS, FakeServer
 from tests.sim.scenario import Scenario
 from tests.sim.sim_shell import SimShell
@@ -137,9 +139,17 @@ class CoreChecks:
             self._ledger.must(held <= most, "held tasks are bounded", f"{key}: {held} > {most}")
 
     def compare_with_fresh(self) -> None:
-        """A core folded anew from the ledger knows exactly what the ledger says."""
+        """A core folded anew knows exactly what the ledger says, from its beginning or from a snapshot."""
+        messages = list(self._server.ledger.messages.values())
+        self._compare_fold(messages)
+        state = self._server.archive.newest()
+        if state.seq:
+            kept = [as_message(stored) for stored in state.kept()]
+            self._compare_fold(kept + [m for m in messages if m.seq > state.seq])
+
+    def _compare_fold(self, messages: list[Message]) -> None:
         core = Core("fresh", self._limits)
-        for message in self._server.ledger.messages.values():
+        for message in messages:
             entry = message.data
             if isinstance(entry, Member):
                 core.handle(events.MemberStored(entry), 0.0)

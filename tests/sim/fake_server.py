@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from outrider.broker.subjects import Subjects
+from tests.sim.fake_archive import FakeArchive
 from tests.sim.fake_jetstream import Delivery, FakeConsumer, FakeStream, Message, PubAnswer, matches
 from tests.sim.loop import EPOCH, Action, Loop
 from tests.sim.wire import Link, Weather
@@ -90,6 +91,7 @@ class FakeServer:
     ledger: FakeStream = field(
         default_factory=lambda: FakeStream([SUBJECTS.all_ledger, SUBJECTS.all_members, SUBJECTS.all_control])
     )
+    archive: FakeArchive = field(init=False)
     watchers: Watchers = field(default_factory=Watchers)
     is_up: bool = True
     is_frozen: bool = False
@@ -103,6 +105,9 @@ class FakeServer:
     _wakes: dict[str, float] = field(default_factory=dict)
     _waiting: list[Action] = field(default_factory=list)
     troubled_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.archive = FakeArchive(self.ledger, self.loop.seed)
 
     def new_link(self) -> Link:
         link = Link(self.loop, self.weather, self.execute, lambda: self.is_up)

@@ -16,6 +16,7 @@ class Loop:
     """Runs actions in the order of their virtual time, and of their planning where that is equal."""
 
     def __init__(self, seed: int, *, is_traced: bool = False) -> None:
+        self.seed = seed
         self.random = Random(seed)
         self.now = 0.0
         self.is_traced = is_traced

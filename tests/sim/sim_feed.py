@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tests.sim.fake_archive import as_message
 from tests.sim.fake_jetstream import Delivery, Message
 from tests.sim.fake_server import PRIORITIES, SUBJECTS, FakeServer, Feed, Pull
 from tests.sim.wire import FEED, Node
@@ -43,6 +44,15 @@ class SimFeed:
         self._feed: Feed | None = None
         self._complete_to = self._recent = self._alone_until = 0
         self.last_seq = 0
+
+    def begin(self) -> None:
+        """Start from the newest snapshot, if it can be read now, and follow what comes after it."""
+        if self._server.is_up and self._server.has_jetstream:
+            state = self._server.archive.newest()
+            for stored in state.kept():
+                self._on_stored(as_message(stored))
+            self.last_seq = state.seq
+        self.start()
 
     def start(self) -> None:
         """Open a push consumer after the last handled entry; the one before is forgotten."""

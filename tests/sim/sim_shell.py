@@ -30,6 +30,8 @@ from tests.sim.wire import Node
 TICK_S = 0.5
 """Ten times the real one: what the core decides at a tick depends on its clock, not on their number."""
 
+SNAPSHOT_LOOK_S = 1.0
+
 
 @dataclass(slots=True)
 class ShellWatch:
@@ -79,13 +81,14 @@ class SimShell(Node):
         subscribe(self.link, SUBJECTS.all_heartbeats, self._heartbeat)
         subscribe(self.link, SUBJECTS.all_pulses, self._pulse)
         subscribe(self.link, SUBJECTS.all_chunks, self._chunk)
-        self.feed.start()
+        self.feed.begin()
         self._tick()
 
     def _caught_up(self) -> None:
         self.post(events.Recovered())
         self._pulse_forever()
         self._hold_forever()
+        self._keep_snapshots()
         self.requests.serve()
 
     def post(self, event: events.Event) -> None:
@@ -141,6 +144,11 @@ class SimShell(Node):
         self.after(HOLD_EVERY_S, self._hold_forever)
         if self.link.is_up:
             self.effects.hold_all()
+
+    def _keep_snapshots(self) -> None:
+        self.after(SNAPSHOT_LOOK_S, self._keep_snapshots)
+        if self.link.is_up and self._server.is_up and self._server.has_jetstream:
+            self._server.archive.passed(self.feed.last_seq)
 
     def _pulled(self, consumer: str, delivery: Delivery) -> None:
         kind, priority, task_id = parse_task(delivery.message.subject)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim import planted_bugs  # noqa: F401 - registers the bugs
+from tests.sim import planted_bugs, planted_snapshot_bugs  # noqa: F401 - they register the bugs
 from tests.sim.planting import BUGS, planted
 from tests.sim.world import simulate
 

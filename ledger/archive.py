@@ -1,0 +1,73 @@
+"""Snapshots of the ledger in the object store: the newest that can be trusted, and those that are kept.
+
+I/O only: what a snapshot is and when it fits stands in `snapshot.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from outrider.broker.bucket import Bucket
+from outrider.broker.connection import Connection
+from outrider.broker.errors import OutriderError
+from outrider.broker.follower import StreamReader
+from outrider.broker.pipeline import Appender
+from outrider.broker.subjects import Subjects
+from outrider.ledger.replay import bounds
+from outrider.ledger.snapshot import Snapshot, UnfitSnapshot, anchor_of, read, restored, written
+from outrider.ledger.state import MOST_BYTES, LedgerState
+
+log = logging.getLogger(__name__)
+
+MOST_SNAPSHOTS = 3
+BUCKET_BYTES = 4 * MOST_BYTES
+
+
+class Archive:
+    """The snapshots of one fleet."""
+
+    def __init__(self, connection: Connection, subjects: Subjects) -> None:
+        self._connection = connection
+        self._subjects = subjects
+        self._bucket = Bucket(connection, subjects.snapshots_bucket)
+        self._ledger = StreamReader(connection, subjects.ledger_stream)
+
+    async def seqs(self) -> list[int]:
+        """Sequences of the snapshots that are there, oldest first."""
+        return [int(name) for name in await self._bucket.names() if name.isdigit()]
+
+    async def newest(self, at: int | None = None) -> LedgerState:
+        """The state of the newest sound snapshot, not after `at`; the empty state when there is none.
+
+        Whatever is odd about a snapshot means an older one, with a line in the log. Never raises for that.
+        """
+        try:
+            seqs = await self.seqs()
+        except OutriderError as error:
+            log.warning("the snapshots cannot be listed: %s; folding the whole ledger", error)
+            return LedgerState()
+        for seq in reversed([seq for seq in seqs if at is None or seq <= at]):
+            try:
+                return await self._load(seq)
+            except OutriderError as error:
+                log.warning("snapshot %d is not used: %s", seq, error.message)
+        return LedgerState()
+
+    async def _load(self, seq: int) -> LedgerState:
+        data = await self._bucket.get(f"{seq:020d}")
+        if data is None:
+            raise UnfitSnapshot("it is gone")
+        snapshot = read(data, self._subjects.fleet)
+        if snapshot.seq != seq:
+            raise UnfitSnapshot(f"it speaks of sequence {snapshot.seq}")
+        first_seq, last_seq = await bounds(self._connection, self._subjects)
+        stored = await self._ledger.at(seq)
+        anchor = anchor_of(stored) if stored is not None else None
+        return restored(snapshot, first_seq, last_seq, anchor)
+
+    async def keep(self, appender: Appender, snapshot: Snapshot) -> None:
+        """Store a snapshot and let go of all but the newest few. Raises what the store raises."""
+        await self._bucket.create(BUCKET_BYTES)
+        await self._bucket.put(appender, snapshot.name, written(snapshot))
+        for seq in (await self.seqs())[:-MOST_SNAPSHOTS]:
+            await self._bucket.delete(f"{seq:020d}")
