@@ -15,12 +15,12 @@ from outrider.broker.pipeline import Appender
 from outrider.broker.subjects import Subjects
 from outrider.ledger.replay import bounds
 from outrider.ledger.snapshot import Snapshot, UnfitSnapshot, anchor_of, read, restored, written
-from outrider.ledger.state import MOST_BYTES, LedgerState
+from outrider.ledger.state import LedgerState
 
 log = logging.getLogger(__name__)
 
 MOST_SNAPSHOTS = 3
-BUCKET_BYTES = 4 * MOST_BYTES
+BUCKET_BYTES = 1024**3
 
 
 class Archive:

@@ -10,13 +10,15 @@ import hashlib
 from dataclasses import dataclass
 
 from outrider.broker.codec import dump, load
-from outrider.broker.errors import DecodeError
+from outrider.broker.errors import DecodeError, PayloadTooLarge
 from outrider.broker.follower import Stored
 from outrider.broker.schema import from_map, to_map
 from outrider.ledger.state import MOST_BYTES, LedgerState, digest_of, rules, unpacked
 
 FORMAT = "outrider-snapshot"
 VERSION = 1
+ROOM_BYTES = 64 * 1024
+"""More than everything in a snapshot but its state."""
 
 
 class UnfitSnapshot(DecodeError):
@@ -48,8 +50,10 @@ def anchor_of(stored: Stored) -> str:
 
 
 def take(fleet: str, state: LedgerState, anchor: str) -> Snapshot:
-    """The snapshot of a state. `anchor` is that of the entry at its sequence."""
+    """The snapshot of a state. `anchor` is that of the entry at its sequence. Raises PayloadTooLarge."""
     packed = state.packed()
+    if len(packed) > MOST_BYTES:
+        raise PayloadTooLarge(f"a state of {len(packed)} bytes is too large for a snapshot")
     return Snapshot(fleet, state.seq, digest_of(state.seq, packed), anchor, tuple(rules()), packed)
 
 
@@ -60,7 +64,7 @@ def written(snapshot: Snapshot) -> bytes:
 
 def read(data: bytes, fleet: str) -> Snapshot:
     """The snapshot in these bytes, sound in itself. Raises DecodeError or UnfitSnapshot that says why not."""
-    snapshot = from_map(Snapshot, load(data, MOST_BYTES))
+    snapshot = from_map(Snapshot, load(data, MOST_BYTES + ROOM_BYTES))
     if (snapshot.format, snapshot.v) != (FORMAT, VERSION):
         raise UnfitSnapshot(f"its format {snapshot.format} {snapshot.v} is not known here")
     if snapshot.fleet != fleet:

@@ -18,8 +18,8 @@ from outrider.broker.follower import Stored
 from outrider.ledger.entries import ENTRY_CLASSES, MEMBER_TYPES
 from outrider.ledger.keeping import Controls, Members, Stories
 
-MOST_BYTES = 512 * 1024 * 1024
-"""Larger states are not written down: the ledger is folded from its beginning then."""
+MOST_BYTES = 256 * 1024 * 1024
+"""Larger states are not kept as snapshots: some 200,000 open tasks."""
 
 
 class Holder(Protocol):

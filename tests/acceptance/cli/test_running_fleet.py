@@ -216,3 +216,22 @@ def test_stress_loads_the_running_fleet(run: Run) -> None:
 def test_a_second_fleet_in_the_same_folder_is_refused(run: Run) -> None:
     said = run("up", "--agents", "1", "--kinds", "echo", "--json")
     assert (said.code, said.document["error"]["code"]) == (4, "refused")
+
+
+def test_the_same_sequence_gives_the_same_state(run: Run) -> None:
+    submitted = run("submit", "echo", "--data", '{"n": 7}', "--wait", "--json").document
+    states = [run("ledger", "state", "--json").document for _ in range(2)]
+    at = states[0]["seq"]
+    assert states[0]["first_seq"] == 1
+    whole = [run("ledger", "state", "--at", str(at), "--whole", "--json").document for _ in range(2)]
+    assert {state["hash"] for state in (states[0], *whole)} == {states[0]["hash"]}
+    assert run("ledger", "state", "--at", str(at - 1), "--json").document["hash"] != states[0]["hash"]
+    assert run("ledger", "state", "--at", str(10**9)).code == 1
+
+    story = run("ledger", "story", submitted["task_id"], "--json").document
+    assert [entry["entry"]["type"] for entry in story["entries"]] == ["assigned", "succeeded"]
+    first = story["entries"][0]["seq"]
+    then = run("ledger", "story", submitted["task_id"], "--at", str(first), "--json").document
+    assert (story["task"]["state"], then["task"]["state"]) == ("succeeded", "assigned")
+    assert run("ledger", "story", submitted["task_id"], "--at", str(first - 1)).code == 3
+    assert "succeeded" in run("ledger", "story", submitted["task_id"]).out

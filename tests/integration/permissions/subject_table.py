@@ -51,6 +51,9 @@ CORE: dict[str, tuple[str, str]] = {
     "$O.OUTRIDER_PAYLOADS.C.u1": ("orchestrator ui client agents agent-1", ""),
     "$O.OUTRIDER_PAYLOADS.M.h1": ("orchestrator ui client agents agent-1", ""),
     "$O.OTHER.M.h1": ("", ""),
+    # snapshots of the ledger
+    "$O.OUTRIDER_SNAPSHOTS.M.x": ("orchestrator", ""),
+    "$O.OUTRIDER_SNAPSHOTS.C.x": ("orchestrator", ""),
     # answers
     "_INBOX.orchestrator.x": ("orchestrator router", "orchestrator"),
     "_INBOX.router.x": ("orchestrator router", "router"),
@@ -89,36 +92,46 @@ WILDCARDS: dict[str, str] = {
     "$SYS.>": "",
 }
 
-STREAMS = ("OUTRIDER_TASKS", "OUTRIDER_LEDGER", "OUTRIDER_CHUNKS", "OBJ_OUTRIDER_PAYLOADS")
+STREAMS = (
+    "OUTRIDER_TASKS",
+    "OUTRIDER_LEDGER",
+    "OUTRIDER_CHUNKS",
+    "OBJ_OUTRIDER_PAYLOADS",
+    "OBJ_OUTRIDER_SNAPSHOTS",
+)
 WHO_HAS_OBJECTS = "orchestrator ui client ops agents agent-1"
+SNAPSHOTS = "OBJ_OUTRIDER_SNAPSHOTS"
 READERS = {
     "OUTRIDER_TASKS": "orchestrator ui client ops",
     "OUTRIDER_LEDGER": "orchestrator router ui client ops",
     "OUTRIDER_CHUNKS": "ui client ops",
     "OBJ_OUTRIDER_PAYLOADS": WHO_HAS_OBJECTS,
+    SNAPSHOTS: "orchestrator ops",
 }
 FOLLOWERS = {
     "OUTRIDER_TASKS": "",
     "OUTRIDER_LEDGER": "orchestrator router ui ops",
     "OUTRIDER_CHUNKS": "ui client ops",
     "OBJ_OUTRIDER_PAYLOADS": "ops",
+    SNAPSHOTS: "",
 }
 INFORMED = {
     "OUTRIDER_TASKS": "orchestrator ui client ops",
     "OUTRIDER_LEDGER": "orchestrator router ui client ops",
     "OUTRIDER_CHUNKS": "orchestrator ui ops",
     "OBJ_OUTRIDER_PAYLOADS": WHO_HAS_OBJECTS,
+    SNAPSHOTS: "orchestrator ops",
 }
 
 
 def _of_stream(stream: str) -> dict[str, str]:
     is_queue = stream == "OUTRIDER_TASKS"
-    reads = "" if is_queue else "ops"
+    reads = "" if is_queue or stream == SNAPSHOTS else "ops"
     return {
         f"STREAM.CREATE.{stream}": "orchestrator",
         f"STREAM.UPDATE.{stream}": "",
         f"STREAM.DELETE.{stream}": "",
-        f"STREAM.PURGE.{stream}": "",
+        f"STREAM.PURGE.{stream}": "orchestrator" if stream == SNAPSHOTS else "",
         f"STREAM.MSG.DELETE.{stream}": "orchestrator" if is_queue else "",
         f"STREAM.SNAPSHOT.{stream}": "ops",
         f"STREAM.RESTORE.{stream}": "",
@@ -126,7 +139,7 @@ def _of_stream(stream: str) -> dict[str, str]:
         f"STREAM.MSG.GET.{stream}": "ops",
         f"DIRECT.GET.{stream}": READERS[stream],
         f"CONSUMER.CREATE.{stream}": FOLLOWERS[stream],
-        f"CONSUMER.CREATE.{stream}.c1.outrider.x": "orchestrator" if is_queue else "ops",
+        f"CONSUMER.CREATE.{stream}.c1.outrider.x": "orchestrator" if is_queue else reads,
         f"CONSUMER.DURABLE.CREATE.{stream}.c1": "",
         f"CONSUMER.DELETE.{stream}.c1": FOLLOWERS[stream],
         f"CONSUMER.PAUSE.{stream}.c1": "",

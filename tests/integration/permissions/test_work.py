@@ -17,7 +17,11 @@ from outrider.broker.errors import NotPermitted, OutriderError, TimedOut
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects
 from outrider.client import Client
+from outrider.ledger.archive import Archive
+from outrider.ledger.replay import Replay
+from outrider.ledger.state import LedgerState
 from outrider.orchestrator.shell import serve as serve_orchestrator
+from outrider.orchestrator.snapshot_writer import write_snapshot
 from outrider.router.serving import serve as serve_router
 from tests.integration.permissions.conftest import ConnectAs
 from tests.support.production_server import ProductionServer
@@ -122,6 +126,21 @@ async def test_a_task_goes_all_the_way_and_nobody_is_refused_anything(
         assert await large.result() == {"pieces": 3}
         whole = await client.submit("whole", {"text": "x" * 300_000}, timeout_s=20)
         assert await whole.result() == {"text": "x" * 300_000}
+    assert violations(production) == []
+
+
+async def test_an_orchestrator_keeps_snapshots_and_ops_reads_the_past(
+    production: ProductionServer, fleet: Parts, connect_as: ConnectAs
+) -> None:
+    subjects, ops = Subjects(FLEET), await connect_as("ops")
+    async with Client(settings=production.settings("client"), fleet=FLEET) as client:
+        await (await client.submit("stream", {"text": "x"})).result()
+    orchestrator = await connect_as("orchestrator")
+    for seq in (1, 2, 3, 1):
+        await write_snapshot(orchestrator, subjects, seq)
+    state = await Archive(ops, subjects).newest()
+    assert state.seq == 3
+    assert (await Replay(ops, subjects, LedgerState()).to(3)).digest == state.digest
     assert violations(production) == []
 
 
