@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from outrider.broker.errors import OutriderError
 from outrider.broker.follower import Stored
 from outrider.broker.outcomes import Succeeded
 from outrider.broker.subjects import parse_ledger
+from outrider.ledger.control import LETTER_TYPES, decode_control
 from outrider.ledger.entries import Closed, decode_member, entry_from_map
 from outrider.ledger.fold import Story
 
@@ -26,6 +28,10 @@ MOST_AGENTS = 20_000
 MOST_IGNORED_BYTES = 4096
 """Longer entries that do not count are kept without their body."""
 MOST_ORDERS = 10_000
+MOST_DEAD = 5_000
+"""Dead letters whose whole story is kept."""
+MOST_LETTERS = 45_000
+"""Older dead letters, of which only the last entry is kept."""
 
 
 @dataclass(slots=True)
@@ -60,13 +66,30 @@ class Stories:
     """Every entry of the tasks that have not ended, and few of those that have."""
 
     rules = "1"
+    tokens = frozenset({"ledger", "control"})
 
     def __init__(self) -> None:
         self._open: dict[str, _Open] = {}
         self._stopped: OrderedDict[str, list[Stored]] = OrderedDict()
         self._known: OrderedDict[tuple[str, str], list[Stored]] = OrderedDict()
+        self._dead: OrderedDict[int, list[Stored]] = OrderedDict()
+        self._letters: OrderedDict[int, list[Stored]] = OrderedDict()
 
     def fold(self, stored: Stored) -> None:
+        if stored.subject.split(".", 2)[1] == "control":
+            self._deal(stored)
+        else:
+            self._fold(stored)
+
+    def _deal(self, stored: Stored) -> None:
+        """A dead letter that is requeued or discarded is not listed any more."""
+        with suppress(OutriderError):
+            control = decode_control(stored.data)
+            if control.type in LETTER_TYPES:
+                self._dead.pop(control.dead_seq, None)
+                self._letters.pop(control.dead_seq, None)
+
+    def _fold(self, stored: Stored) -> None:
         try:
             task_id = parse_ledger(stored.subject).task_id
         except OutriderError:
@@ -75,36 +98,55 @@ class Stories:
         light = _light(stored, body)
         task = self._open.get(task_id)
         if task is None:
-            task = _Open(Story(task_id), [])
-            if task.fold(light, body) is None and not task.story.is_terminal:
-                self._open[task_id] = task
+            self._begin(_Open(Story(task_id), []), light, body)
             return
         was_live = task.story.is_live
         if task.fold(light, body) is None and task.story.is_terminal:
             del self._open[task_id]
             self._ended(task, was_live=was_live)
 
+    def _begin(self, task: _Open, stored: Stored, body: Any) -> None:
+        """The first entry of a task, or one that comes after its end, or after those that were let go."""
+        if task.fold(stored, body) is not None:
+            if isinstance(body, dict) and body.get("type") == "dead" and ".orchestrator." in stored.subject:
+                _put(self._letters, stored.seq, [stored], MOST_LETTERS)
+        elif task.story.is_terminal:
+            self._ended(task, was_live=False)
+        else:
+            self._open[task.story.task_id] = task
+
     def _ended(self, task: _Open, *, was_live: bool) -> None:
         last, assigned = task.story.last, task.story.assigned
-        if isinstance(last, Closed) and was_live:
+        if isinstance(last, Closed) and last.type == "dead":
+            self._died(task)
+        elif isinstance(last, Closed) and was_live:
             _put(self._stopped, task.story.task_id, task.kept, MOST_STOPPED)
         elif isinstance(last, Succeeded) and assigned is not None:
             _put(self._known, (last.agent_id, assigned.kind), task.kept, MOST_KNOWN)
 
+    def _died(self, task: _Open) -> None:
+        self._dead[task.story.epoch] = task.kept
+        if len(self._dead) > MOST_DEAD:
+            seq, kept = self._dead.popitem(last=False)
+            _put(self._letters, seq, kept[-1:], MOST_LETTERS)
+
     def kept(self) -> list[Stored]:
         lists = [task.kept for task in self._open.values()]
-        lists += [*self._stopped.values(), *self._known.values()]
+        for table in (self._stopped, self._known, self._dead, self._letters):
+            lists += table.values()
         return sorted((stored for kept in lists for stored in kept), key=lambda stored: stored.seq)
 
     def counts(self) -> dict[str, int]:
         live = sum(task.story.is_live for task in self._open.values())
-        return {"open_tasks": len(self._open), "live_attempts": live}
+        letters = len(self._dead) + len(self._letters)
+        return {"open_tasks": len(self._open), "live_attempts": live, "dead_letters": letters}
 
 
 class Members:
     """Of each agent the newest time it joined, and the newest entry."""
 
     rules = "1"
+    tokens = frozenset({"member"})
 
     def __init__(self) -> None:
         self._agents: OrderedDict[str, list[Stored]] = OrderedDict()
@@ -127,15 +169,18 @@ class Members:
 
 
 class Controls:
-    """People's orders, the newest of them."""
+    """Operators' decisions: the newest of each subject, but for what became of dead letters."""
 
     rules = "1"
+    tokens = frozenset({"control"})
 
     def __init__(self) -> None:
-        self._orders: OrderedDict[int, Stored] = OrderedDict()
+        self._orders: OrderedDict[str, Stored] = OrderedDict()
 
     def fold(self, stored: Stored) -> None:
-        _put(self._orders, stored.seq, replace(stored, pending=0), MOST_ORDERS)
+        body = _body(stored.data)
+        if isinstance(body, dict) and body.get("type") not in LETTER_TYPES:
+            _put(self._orders, stored.subject, replace(stored, pending=0), MOST_ORDERS)
 
     def kept(self) -> Iterable[Stored]:
         return self._orders.values()

@@ -15,6 +15,7 @@ from typing import Protocol
 from outrider.broker.codec import dump, load
 from outrider.broker.errors import OutriderError
 from outrider.broker.follower import Stored
+from outrider.ledger.control import CONTROL_TYPES
 from outrider.ledger.entries import ENTRY_CLASSES, MEMBER_TYPES
 from outrider.ledger.keeping import Controls, Members, Stories
 
@@ -23,9 +24,13 @@ MOST_BYTES = 256 * 1024 * 1024
 
 
 class Holder(Protocol):
-    """Keeps the entries of one sort that still matter. `rules` changes whenever that rule does."""
+    """Keeps the entries of one sort that still matter.
+
+    `rules` changes whenever that rule does; `tokens` are the second tokens of the subjects it wants to see.
+    """
 
     rules: str
+    tokens: frozenset[str]
 
     def fold(self, stored: Stored) -> None:
         """Take the next entry, in ledger order."""
@@ -38,13 +43,13 @@ class Holder(Protocol):
 
 
 HOLDERS: dict[str, Callable[[], Holder]] = {"ledger": Stories, "member": Members, "control": Controls}
-"""Who keeps what, by the second token of the subject."""
+"""Who keeps what, by name."""
 
 
 def rules() -> list[str]:
     """What this program folds and keeps. A state that was made by other rules is of no use to it."""
     holders = [f"{token}:{make().rules}" for token, make in sorted(HOLDERS.items())]
-    return [*holders, *sorted(ENTRY_CLASSES), *sorted(MEMBER_TYPES)]
+    return [*holders, *sorted(ENTRY_CLASSES), *sorted(MEMBER_TYPES), *sorted(CONTROL_TYPES)]
 
 
 class LedgerState:
@@ -52,25 +57,23 @@ class LedgerState:
 
     def __init__(self, seq: int = 0) -> None:
         self.seq = seq
-        self._holders = {token: make() for token, make in HOLDERS.items()}
+        self._holders = [make() for make in HOLDERS.values()]
 
     def fold(self, stored: Stored) -> None:
         """Fold the next entry, in ledger order."""
         self.seq = stored.seq
-        self._take(stored)
-
-    def _take(self, stored: Stored) -> None:
-        holder = self._holders.get(stored.subject.split(".", 2)[1])
-        if holder is not None:
-            holder.fold(stored)
+        token = stored.subject.split(".", 2)[1]
+        for holder in self._holders:
+            if token in holder.tokens:
+                holder.fold(stored)
 
     def kept(self) -> list[Stored]:
         """Every entry that still matters, in ledger order."""
-        return list(merge(*(holder.kept() for holder in self._holders.values()), key=lambda s: s.seq))
+        return list(merge(*(holder.kept() for holder in self._holders), key=lambda s: s.seq))
 
     def counts(self) -> dict[str, int]:
         """How many there are of what, for people."""
-        return {name: n for holder in self._holders.values() for name, n in holder.counts().items()}
+        return {name: n for holder in self._holders for name, n in holder.counts().items()}
 
     def packed(self) -> bytes:
         """The state as bytes: equal states give equal bytes."""

@@ -19,6 +19,7 @@ from outrider.broker.routing import RouteReason
 from outrider.broker.states import ErrorClass
 from outrider.broker.subjects import parse_ledger
 from outrider.ledger import keeping
+from outrider.ledger.control import Control, pause_control_id
 from outrider.ledger.entries import Assigned, Closed, Ended, Entry, Member
 from outrider.ledger.fold import Story
 from outrider.ledger.reader import record_of
@@ -128,7 +129,11 @@ def random_book(seed: int) -> Book:
             (book.failed if what < 0.4 else book.lost)(task_id, attempt)
             live.discard(task_id)
         elif what < 0.8:
-            (book.succeeded(task_id, attempt) if what < 0.7 else book.closed(task_id))
+            (
+                book.succeeded(task_id, attempt)
+                if what < 0.65
+                else book.closed(task_id, random.choice(("dead", "cancelled")))
+            )
             attempts[task_id] = -1
     return book
 
@@ -140,7 +145,11 @@ def test_what_is_kept_folds_to_the_same_open_tasks(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_going_on_from_its_bytes_is_the_same_as_folding_all(seed: int) -> None:
+def test_going_on_from_its_bytes_is_the_same_as_folding_all(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for bound in ("MOST_DEAD", "MOST_LETTERS", "MOST_STOPPED", "MOST_AGENTS"):
+        monkeypatch.setattr(keeping, bound, 2)
     book = random_book(seed)
     whole = book.state()
     middle = len(book.stored) // 2
@@ -200,6 +209,31 @@ def test_of_an_agent_the_newest_join_and_the_newest_entry_are_kept() -> None:
     for type_ in ("joined", "suspect", "offline", "joined", "suspect", "back"):
         book.put("member.a", Member("a", type_, "i"))
     assert [s.seq for s in book.state().kept()] == [4, 6]
+
+
+def test_dead_letters_are_kept_until_somebody_deals_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "MOST_DEAD", 2)
+    monkeypatch.setattr(keeping, "MOST_LETTERS", 1)
+    book = Book()
+    died = []
+    for n in range(5):
+        book.assigned(f"t{n}")
+        book.failed(f"t{n}")
+        died.append(book.closed(f"t{n}", "dead"))
+    kept = [s.seq for s in book.state().kept()]
+    assert kept == [died[2], died[3] - 2, died[3] - 1, died[3], died[4] - 2, died[4] - 1, died[4]]
+    book.put(f"control.discarded-{died[4]}", Control("discarded", dead_seq=died[4]))
+    book.put(f"control.requeued-{died[2]}", Control("requeued", dead_seq=died[2]))
+    assert [s.seq for s in book.state().kept()] == [died[3] - 2, died[3] - 1, died[3]]
+    assert book.state().counts()["dead_letters"] == 1
+
+
+def test_of_pauses_the_newest_word_on_each_kind_is_kept() -> None:
+    book = Book()
+    for type_ in ("paused", "resumed", "paused"):
+        for kind in ("", "chat"):
+            book.put(f"control.{pause_control_id(kind)}", Control(type_, kind))
+    assert [s.seq for s in book.state().kept()] == [5, 6]
 
 
 def snapshot_of(book: Book) -> Snapshot:
