@@ -47,6 +47,8 @@ class RouteRequest:
     tasks: tuple[RouteTask, ...]
     agents: tuple[RouteAgent, ...]
     v: int = VERSION
+    may_hold: bool = False
+    """Whether a task may be left waiting for an agent that is full now; such agents are then in the request."""
 
 
 class RouteReason(StrEnum):
@@ -92,3 +94,5 @@ class RouteAnswer:
     choices: tuple[Choice, ...]
     model: str
     v: int = VERSION
+    held: tuple[str, ...] = ()
+    """Tasks left waiting on purpose, for an agent that is full now. Only where the request allows it."""

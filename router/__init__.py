@@ -6,14 +6,14 @@ The functions here are what the command line calls. They import the heavy parts 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from outrider.broker.config import NatsSettings
 from outrider.broker.errors import MissingExtra
 
-__all__ = ["serve", "show", "train"]
+__all__ = ["evaluate", "serve", "show", "train"]
 
 
 def _need_packages() -> None:
@@ -65,3 +65,21 @@ def show(state_folder: Path) -> dict[str, Any]:
     from outrider.router.artifact import serving_manifest  # noqa: PLC0415
 
     return serving_manifest(state_folder)
+
+
+def evaluate(
+    folder: Path,
+    tell: Callable[[str], None] = lambda _: None,
+    *,
+    policies: Sequence[str] | None = None,
+    **plan: Any,
+) -> dict[str, Any]:
+    """Compare policies on the measured latencies of a folder; `plan` holds fields of `evaluation.run.Plan`.
+
+    Raises MissingExtra or DataUnusable.
+    """
+    _need_packages()
+    from outrider.router.evaluation.run import POLICIES, Plan  # noqa: PLC0415
+    from outrider.router.evaluation.run import evaluate as run  # noqa: PLC0415
+
+    return run(folder, Plan(policies=policies or POLICIES, **plan), tell)

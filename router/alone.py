@@ -12,13 +12,29 @@ from math import isfinite
 
 import numpy as np
 
-from outrider.broker.routing import Candidate, Choice, RouteAgent, RouteReason, RouteRequest, RouteTask
+from outrider.broker.routing import (
+    Candidate,
+    Choice,
+    RouteAgent,
+    RouteAnswer,
+    RouteReason,
+    RouteRequest,
+    RouteTask,
+)
 from outrider.router.config import RouterSettings
 from outrider.router.decision import TIE_BREAK, draw, draw_for, hash_of
 from outrider.router.features import AgentAtKind, agent_at_kind, lone_rows, task_values
-from outrider.router.predictor import Grid, Predictor, failure_cost, kind_as_told, pair_as_told
-from outrider.router.statistics import AgentStats, KindStats, Statistics
+from outrider.router.predictor import (
+    Grid,
+    Predictor,
+    attempt_ends,
+    failure_cost,
+    kind_as_told,
+    pair_as_told,
+)
+from outrider.router.statistics import AgentStats, KindStats, Statistics, seconds_of
 from outrider.router.turn import BEST, MARGIN
+from outrider.router.underway import mean_over_median, slot_waits
 
 MOST_PLACES = 1 + MARGIN
 """With more a turn rules some out by the quick estimate before it asks the forest."""
@@ -34,31 +50,44 @@ class _Place:
     seen: bool
     base: float
     """Log seconds expected before the forest is asked."""
+    beside: int
+    """How many attempts will run beside."""
+    later_s: float
+    """Expected seconds until the place is free."""
 
 
 def choose_alone(
     request: RouteRequest, statistics: Statistics, predictor: Predictor, settings: RouterSettings, now: float
-) -> tuple[Choice, ...] | None:
-    """The choice for the only task, none when no place is free for it; None for what a turn must decide."""
+) -> RouteAnswer | None:
+    """The answer for the only task, no choice when no place is free; None for what a turn must decide."""
     if len(request.tasks) != 1 or settings.policy == "random":
         return None
     task = request.tasks[0]
     if draw(task.task_id, "explore") < settings.explore_rate:
         return None
-    able = _able(task, request.agents)
+    able = _able(task, request)
     if len(able) > MOST_PLACES:
         return None
-    if not able:
-        return ()
+    free = sum(agent.in_flight < agent.slots for agent in able)
+    if not free:
+        return RouteAnswer((), predictor.version)
     kind = kind_as_told(task.kind, request.agents, statistics)
     places = [_place(agent, task.kind, kind, statistics, now) for agent in able]
-    grid = _grid(task, kind, places, predictor)
-    choice = _choice(task, kind, places, grid, now)
-    return None if choice is None else (choice,)
+    grid = _grid(task, kind, places, predictor, statistics.widen)
+    choice = _choice(task, kind, places, grid, now, free)
+    if choice is None:
+        return None
+    if any(place.later_s and place.agent.agent_id == choice.agent_id for place in places):
+        return RouteAnswer((), predictor.version, held=(task.task_id,))
+    return RouteAnswer((choice,), predictor.version)
 
 
-def _able(task: RouteTask, agents: Sequence[RouteAgent]) -> list[RouteAgent]:
+def _able(task: RouteTask, request: RouteRequest) -> list[RouteAgent]:
+    """The agents with a place for the task: a free one, or, if it may be held, one that gets free."""
+    agents = request.agents
     allowed = agents if task.among is None else [agents[index] for index in sorted(set(task.among))]
+    if request.may_hold:
+        return [agent for agent in allowed if agent.slots > 0]
     return [agent for agent in allowed if agent.in_flight < agent.slots]
 
 
@@ -67,22 +96,33 @@ def _place(agent: RouteAgent, name: str, kind: KindStats, statistics: Statistics
     pair = pair_as_told(name, kind, agent, statistics)
     at_kind = agent_at_kind(kind, stats, pair, agent.slots)
     seen = stats.count > 0 or pair.count > 0
-    return _Place(agent, stats, at_kind, seen, at_kind.prior + stats.drift_now(now))
+    base = at_kind.prior + stats.drift_now(now)
+    if agent.in_flight < agent.slots:
+        return _Place(agent, stats, at_kind, seen, base, agent.in_flight, 0.0)
+    usual_s = seconds_of(base)
+    ends = attempt_ends(agent, stats, statistics, usual_s, now)
+    service_s = usual_s * mean_over_median(stats.error_spread())
+    queued = agent.in_flight - agent.slots
+    (later_s,) = slot_waits(ends, agent.slots, queued, 1, service_s)
+    return _Place(agent, stats, at_kind, seen, base, agent.slots - 1, later_s)
 
 
-def _grid(task: RouteTask, kind: KindStats, places: Sequence[_Place], predictor: Predictor) -> Grid:
+def _grid(
+    task: RouteTask, kind: KindStats, places: Sequence[_Place], predictor: Predictor, widen: float
+) -> Grid:
     rows = lone_rows(
         task_values(task.facts, kind),
         task.facts.asked_s,
         [place.at_kind for place in places],
         [place.agent.slots for place in places],
-        [place.agent.in_flight for place in places],
+        [place.beside for place in places],
     )
-    return predictor.grid_of(rows, np.array([place.base for place in places]), 1)
+    base, widened = np.array([(place.base, widen + place.stats.widen) for place in places]).T
+    return predictor.grid_of(rows, base, widened, 1)
 
 
 def _choice(
-    task: RouteTask, kind: KindStats, places: Sequence[_Place], grid: Grid, now: float
+    task: RouteTask, kind: KindStats, places: Sequence[_Place], grid: Grid, now: float, free: int
 ) -> Choice | None:
     p50: list[float] = grid.p50[0].tolist()
     cost = failure_cost(kind)
@@ -100,16 +140,16 @@ def _choice(
         for at, upper in zip(ranked, p90, strict=True)
     )
     mine = candidates[ranked.index(chosen)]
-    reason = _reason(len(places), places[chosen])
+    reason = _reason(free, places[chosen])
     return Choice(task.task_id, mine.agent_id, mine.p50_s, mine.p90_s, mine.finish_s, reason, candidates)
 
 
 def _wait_s(place: _Place, retry_s: float, now: float) -> float:
     """Expected seconds until an attempt that succeeds starts, as `predictor.waiting` has it."""
     stats = place.stats
-    queued = stats.wait_s / (stats.wait_load + 1.0) * (place.agent.in_flight + 1.0)
+    queued = stats.wait_s / (stats.wait_load + 1.0) * (place.beside + 1.0)
     success = 1.0 - min(0.9, stats.failing_now(now))
-    return queued + retry_s * (1.0 / success - 1.0)
+    return queued + retry_s * (1.0 / success - 1.0) + place.later_s
 
 
 def _first(task_id: str, places: Sequence[_Place], finish: Sequence[float]) -> int:

@@ -28,6 +28,7 @@ class _Assigned:
     kind: str
     reason: str = ""
     p50_s: float | None = None
+    p90_s: float | None = None
     facts: TaskFacts = TaskFacts()
     slots: int = 1
     in_flight: int = 0
@@ -79,7 +80,7 @@ def _read(
         return _read_outcome(statistics, where, from_map(_Outcome, body), kind == "succeeded", at)
     if kind == "assigned":
         entry = from_map(_Assigned, body)
-        p50_s = entry.p50_s if entry.reason in PREDICTED else None
+        by_us = entry.reason in PREDICTED
         return Began(
             Attempt(
                 where.task_id,
@@ -88,9 +89,11 @@ def _read(
                 entry.facts,
                 max(1, entry.slots),
                 max(0, entry.in_flight),
-                p50_s,
+                entry.p50_s if by_us else None,
                 seq,
                 at,
+                entry.p90_s if by_us else None,
+                statistics.agent(entry.agent_id).drift_now(at) if by_us else 0.0,
             )
         )
     if kind in ENDS_ATTEMPT:

@@ -6,7 +6,7 @@ Pure: statistics, a forest and the time come from the caller.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,9 @@ from outrider.router.statistics import (
     Statistics,
     log_seconds,
     prior,
+    seconds_of,
 )
+from outrider.router.underway import mean_over_median, residual_s, slot_waits, soonest
 
 Values = NDArray[np.float64]
 HIGHEST_LOG = 16.0
@@ -45,8 +47,15 @@ class Fleet:
     """Expected seconds between assignment and start for one attempt running beside none."""
     success: Values
     """Probability that the next attempt succeeds."""
+    skew: Values
+    """By which factor the mean of an agent's service seconds is above their median."""
+    widen: Values
+    """Added to the log p90, as learned from coverage."""
+    now: float
     known: NDArray[np.bool_]
     """Whether the agent was ever observed, at any kind."""
+    ends: dict[int, list[float]] = field(default_factory=dict)
+    """Of agents that were asked for: expected seconds until their running attempts end, the soonest first."""
 
 
 @dataclass(slots=True)
@@ -70,8 +79,41 @@ def fleet_view(agents: Sequence[RouteAgent], statistics: Statistics, now: float)
         np.array([s.drift_now(now) for s in stats]),
         np.array([s.wait_s / (s.wait_load + 1.0) for s in stats]),
         np.array([1.0 - min(0.9, s.failing_now(now)) for s in stats]),
+        np.array([mean_over_median(s.error_spread()) for s in stats]),
+        np.array([statistics.widen + s.widen for s in stats]),
+        now,
         np.array([s.count > 0 for s in stats], np.bool_),
     )
+
+
+def attempt_ends(
+    agent: RouteAgent, stats: AgentStats, statistics: Statistics, usual_s: float, now: float
+) -> list[float]:
+    """Expected seconds until the agent's attempts end, soonest first; those unknown here have just begun."""
+    spread = stats.error_spread()
+    found = [
+        residual_s(usual_s if attempt.p50_s is None else attempt.p50_s, spread, now - attempt.at)
+        for attempt in statistics.by_agent.get(agent.agent_id, {}).values()
+    ]
+    found.sort()
+    busy = min(agent.in_flight, agent.slots)
+    # More than the request says: those that should have ended first probably have.
+    del found[: max(0, len(found) - busy)]
+    fresh = residual_s(usual_s, spread, 0.0)
+    return soonest(found + [fresh] * (busy - len(found)))
+
+
+def seconds_until_free(
+    fleet: Fleet, view: KindView, statistics: Statistics, number: int, count: int
+) -> list[float]:
+    """Seconds until each of `count` further tasks could start on an agent that is full."""
+    agent, stats = fleet.agents[number], fleet.stats[number]
+    usual_s = seconds_of(float(view.prior[number] + fleet.drift[number]))
+    if number not in fleet.ends:
+        fleet.ends[number] = attempt_ends(agent, stats, statistics, usual_s, fleet.now)
+    service_s = usual_s * mean_over_median(stats.error_spread())
+    queued = max(0, int(fleet.in_flight[number]) - agent.slots)
+    return slot_waits(fleet.ends[number], agent.slots, queued, count, service_s)
 
 
 def kind_as_told(name: str, agents: Sequence[RouteAgent], statistics: Statistics) -> KindStats:
@@ -113,8 +155,14 @@ def _seconds(log_values: Values) -> Values:
 
 def quick_p50(view: KindView, fleet: Fleet, agent: NDArray[np.intp], extra: NDArray[np.intp]) -> Values:
     """A rough p50 for each free slot without asking the forest, to rule most of them out."""
-    load = (fleet.in_flight[agent] + extra) / np.maximum(fleet.slots[agent], 1.0)
+    load = np.minimum((fleet.in_flight[agent] + extra) / np.maximum(fleet.slots[agent], 1.0), 1.0)
     return _seconds(view.prior[agent] + fleet.drift[agent]) * (1.0 + LOAD_SLOWS * load)
+
+
+def beside(fleet: Fleet, agent: NDArray[np.intp], extra: NDArray[np.intp]) -> Values:
+    """How many attempts run beside one in this place: all slots but its own, when it has to wait for one."""
+    load: Values = np.minimum(fleet.in_flight[agent] + extra, np.maximum(fleet.slots[agent] - 1.0, 0.0))
+    return load
 
 
 def failure_cost(kind: KindStats) -> float:
@@ -129,7 +177,7 @@ def waiting(
 
     What the agent was seen to add between assignment and start at such a load, and what failures cost.
     """
-    queued: Values = fleet.wait_s[agent] * (fleet.in_flight[agent] + extra + 1.0)
+    queued: Values = fleet.wait_s[agent] * (beside(fleet, agent, extra) + 1.0)
     mean: Values = p50 * failure_cost(view.kind)
     queued += mean * (1.0 / fleet.success[agent] - 1.0)
     return queued
@@ -141,13 +189,16 @@ class Grid:
 
     p50: Values
     _base: Values
+    _widen: Values
     _leaves: NDArray[np.intp]
     _forest: FlatForest
 
     def p90(self, groups: NDArray[np.intp] | int, slots: NDArray[np.intp]) -> Values:
         """The seconds that nine in ten such attempts stay under, for pairs of group and slot."""
         upper = self._forest.quantile(self._leaves[:, groups * self.p50.shape[1] + slots], 0.9)
-        p90: Values = np.maximum(_seconds(self._base[slots] + upper), self.p50[groups, slots])
+        p90: Values = np.maximum(
+            _seconds(self._base[slots] + self._widen[slots] + upper), self.p50[groups, slots]
+        )
         return p90
 
 
@@ -176,12 +227,15 @@ class Predictor:
             tasks,
             [at_kind[int(i)] for i in agent],
             fleet.slots[agent].astype(np.float32),
-            (fleet.in_flight[agent] + extra).astype(np.float32),
+            beside(fleet, agent, extra).astype(np.float32),
         )
-        return self.grid_of(rows, view.prior[agent] + fleet.drift[agent], len(groups))
+        base = view.prior[agent] + fleet.drift[agent]
+        return self.grid_of(rows, base, fleet.widen[agent], len(groups))
 
-    def grid_of(self, rows: NDArray[np.float32], base: Values, groups: int) -> Grid:
-        """The same from ready rows, groups outermost; `base` is the log seconds expected of each slot."""
+    def grid_of(self, rows: NDArray[np.float32], base: Values, widen: Values, groups: int) -> Grid:
+        """The same from ready rows, groups outermost; `base` is the log seconds expected of each slot,
+        `widen` what its p90 lacked so far.
+        """
         leaves = self.forest.leaves(rows)
         mean = self.forest.mean(leaves).reshape(groups, len(base))
-        return Grid(_seconds(mean + base), base, leaves, self.forest)
+        return Grid(_seconds(mean + base), base, widen, leaves, self.forest)

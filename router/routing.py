@@ -61,12 +61,13 @@ def route(
     check(request)
     alone = choose_alone(request, statistics, predictor, settings, now)
     if alone is not None:
-        return RouteAnswer(alone, predictor.version)
+        return alone
     batch = Batch(request, statistics, predictor, settings, now)
     for priority in sorted({task.priority for task in request.tasks}):
         _place(batch, [task for task in request.tasks if task.priority == priority])
     chosen = [batch.choices[task.task_id] for task in request.tasks if task.task_id in batch.choices]
-    return RouteAnswer(tuple(chosen), "random" if settings.policy == "random" else predictor.version)
+    model = "random" if settings.policy == "random" else predictor.version
+    return RouteAnswer(tuple(chosen), model, held=tuple(batch.held))
 
 
 def _place(batch: Batch, tasks: Sequence[RouteTask]) -> None:
@@ -79,4 +80,5 @@ def _place(batch: Batch, tasks: Sequence[RouteTask]) -> None:
             Turn(batch, turn).choose()
         if len(batch.choices) > before:
             # Places that tasks of other kinds took were left out of the running for these: look again.
-            pending = [task for task in turn if task.task_id not in batch.choices] + pending
+            again = [t for t in turn if t.task_id not in batch.choices and t.task_id not in batch.held]
+            pending = again + pending

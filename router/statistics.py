@@ -18,9 +18,15 @@ FLOOR_S = 0.001
 """Added before the logarithm: below a millisecond no difference matters."""
 SLOWEST_MOVE = 0.1
 """Weight of the newest observation once there are ten."""
-DRIFT_MOVE = 0.1
 DRIFT_LIMIT = 1.5
 DRIFT_HALF_LIFE_S = 300.0
+DRIFT_VARIANCE = 0.16
+"""How far agents usually are from what is known of them after a long time unseen, squared."""
+AGENT_WIDENS, ALL_WIDEN = 0.06, 0.04
+USUALLY_WIDER = 0.1
+WIDEST_STEP = 2.0
+PAIR_DRIFT = 1.0
+"""How much of an agent's drift is taken out of what its kinds learn."""
 FAILURE_MOVE = 0.2
 FAILURE_HALF_LIFE_S = 60.0
 TYPICAL_COUNTS_AS = 2
@@ -43,6 +49,11 @@ def seconds_of(log_value: float) -> float:
 def moved(mean: float, count: int, value: float) -> float:
     """The mean of `count` values after one more: plain at first, exponential from ten on."""
     return mean + (value - mean) * max(1.0 / (count + 1), SLOWEST_MOVE)
+
+
+def widened(value: float, was_over: bool, step: float) -> float:
+    """A step up for a duration over its p90, a ninth of it down for one under: still if one in ten is."""
+    return max(-WIDEST_STEP, min(WIDEST_STEP, value + step * (0.9 if was_over else -0.1)))
 
 
 def faded(value: float, age_s: float, half_life_s: float) -> float:
@@ -128,10 +139,21 @@ class AgentStats:
     speed: float = 0.0
     drift: float = 0.0
     drift_at: float = 0.0
+    drift_sure: float = 0.0
+    """How much less than DRIFT_VARIANCE the drift is still in doubt."""
     wait_s: float = 0.0
     wait_load: float = 0.0
     failing: float = 0.0
     failing_at: float = 0.0
+    widen: float = 0.0
+    """Added to the log p90: what was seen to lack until nine in ten stay under it."""
+    errors: int = 0
+    error: float = 0.4
+    """Mean distance of log service seconds from what was predicted."""
+
+    def error_spread(self) -> float:
+        """Standard deviation of log service seconds around the prediction."""
+        return 1.25 * self.error
 
     def drift_now(self, now: float) -> float:
         return faded(self.drift, now - self.drift_at, DRIFT_HALF_LIFE_S)
@@ -144,10 +166,24 @@ class AgentStats:
         self.failing = before + (float(failed) - before) * FAILURE_MOVE
         self.failing_at = at
 
-    def note_error(self, log_ratio: float, at: float) -> None:
-        drift = self.drift_now(at) + DRIFT_MOVE * max(-3.0, min(3.0, log_ratio))
+    def note_error(self, log_ratio: float, drift_then: float, at: float) -> None:
+        """Move the drift by as much as it is in doubt: far after a long silence, little once confirmed."""
+        kept = 0.5 ** (max(0.0, at - self.drift_at) / DRIFT_HALF_LIFE_S)
+        doubt = DRIFT_VARIANCE - self.drift_sure * kept * kept
+        noise = self.error_spread() ** 2
+        gain = doubt / (doubt + max(noise, 0.01))
+        limit = 3.0 * max(self.error_spread(), 0.3)
+        drift = self.drift * kept
+        # Against the drift of now: what was predicted before the last news must not be counted twice.
+        drift += gain * max(-limit, min(limit, log_ratio + drift_then - drift))
         self.drift = max(-DRIFT_LIMIT, min(DRIFT_LIMIT, drift))
+        self.drift_sure = DRIFT_VARIANCE - doubt * (1.0 - gain)
         self.drift_at = at
+        self.error += (min(3.0, abs(log_ratio)) - self.error) * max(1.0 / (self.errors + 5), 0.05)
+        self.errors += 1
+
+    def note_p90(self, was_over: bool) -> None:
+        self.widen = widened(self.widen, was_over, AGENT_WIDENS)
 
     def note_wait(self, wait_s: float, in_flight: int) -> None:
         self.wait_s = moved(self.wait_s, self.count, max(0.0, wait_s))
@@ -167,6 +203,9 @@ class Attempt:
     p50_s: float | None
     epoch: int
     at: float
+    p90_s: float | None = None
+    drift: float = 0.0
+    """The agent's drift that the p50 was predicted with."""
 
 
 def _keep(table: OrderedDict[str, V], key: str, value: V, most: int) -> V:
@@ -185,7 +224,11 @@ class Statistics:
     agents: OrderedDict[str, AgentStats] = field(default_factory=OrderedDict)
     pairs: OrderedDict[str, PairStats] = field(default_factory=OrderedDict)
     running: OrderedDict[str, Attempt] = field(default_factory=OrderedDict)
+    by_agent: dict[str, dict[str, Attempt]] = field(default_factory=dict)
+    """The running attempts of each agent, by task."""
     ignored: int = 0
+    widen: float = USUALLY_WIDER
+    """Added to every log p90, learned from all agents."""
 
     def kind(self, name: str) -> KindStats:
         return self.kinds.get(name) or KindStats.typical(name)
@@ -197,11 +240,21 @@ class Statistics:
         return self.pairs.get(f"{agent_id} {kind}") or PairStats()
 
     def began(self, attempt: Attempt) -> None:
-        _keep(self.running, attempt.task_id, attempt, MOST_IN_FLIGHT)
+        self.forgotten(attempt.task_id)
+        self.running[attempt.task_id] = attempt
+        self.by_agent.setdefault(attempt.agent_id, {})[attempt.task_id] = attempt
+        if len(self.running) > MOST_IN_FLIGHT:
+            self.forgotten(next(iter(self.running)))
 
     def forgotten(self, task_id: str) -> Attempt | None:
         """The attempt ended and teaches nothing."""
-        return self.running.pop(task_id, None)
+        attempt = self.running.pop(task_id, None)
+        if attempt is not None:
+            beside = self.by_agent[attempt.agent_id]
+            del beside[task_id]
+            if not beside:
+                del self.by_agent[attempt.agent_id]
+        return attempt
 
     def failed(self, attempt: Attempt, at: float) -> None:
         """The attempt ended without success. Its seconds are no service time: failing fast is not speed."""
@@ -217,12 +270,17 @@ class Statistics:
         pair = _keep(self.pairs, key, self.pair(attempt.agent_id, attempt.kind), MOST_PAIRS)
         if kind.count:
             agent.speed = moved(agent.speed, agent.count, log_service - kind.mean)
+        drift = agent.drift_now(at)
         if attempt.p50_s is not None:
-            agent.note_error(log_service - log_seconds(attempt.p50_s), at)
+            agent.note_error(log_service - log_seconds(attempt.p50_s), attempt.drift, at)
+        if attempt.p90_s is not None:
+            was_over = service_s > attempt.p90_s
+            agent.note_p90(was_over)
+            self.widen = widened(self.widen, was_over, ALL_WIDEN)
         agent.note_wait(at - attempt.at - service_s, attempt.in_flight)
         agent.note_end(False, at)
         agent.count += 1
-        pair.learn(log_service, attempt.in_flight)
+        pair.learn(log_service - PAIR_DRIFT * drift, attempt.in_flight)
         kind.learn(log_service, attempt.facts)
 
 

@@ -15,7 +15,16 @@ from outrider.broker.facts import TaskFacts
 from outrider.broker.routing import Candidate, Choice, RouteReason, RouteRequest, RouteTask
 from outrider.router.config import RouterSettings
 from outrider.router.decision import TIE_BREAK, Slots, Taken, choose_jointly, draw, draws, hash_of
-from outrider.router.predictor import Grid, KindView, Predictor, fleet_view, kind_view, quick_p50, waiting
+from outrider.router.predictor import (
+    Grid,
+    KindView,
+    Predictor,
+    fleet_view,
+    kind_view,
+    quick_p50,
+    seconds_until_free,
+    waiting,
+)
 from outrider.router.statistics import Statistics
 
 Indexes = NDArray[np.intp]
@@ -26,6 +35,9 @@ MARGIN = 10
 BEST = 5
 WELL_KNOWN = 3
 """Observations from which an agent is no longer explored for a kind."""
+
+MEAN_COST = False
+HOLD_MARGIN = 0.0
 
 Door = tuple[str, tuple[int, ...] | None]
 """What decides who may take a task: its kind and the agents it may go to."""
@@ -62,6 +74,9 @@ class Batch:
         now: float,
     ) -> None:
         self.choices: dict[str, Choice] = {}
+        self.held: dict[str, None] = {}
+        """Tasks that had better wait for an agent that is full now."""
+        self.may_hold = request.may_hold and settings.policy != "random"
         self.agents = request.agents
         self.statistics = statistics
         self.predictor = predictor
@@ -108,7 +123,7 @@ class Turn:
         self._groups = list(groups)
         self._able = {door_of(task): batch.places_for(task) for task in tasks}
         self._explorers = self._draw_explorers()
-        self._agent, self._extra, asked = self._shortlist()
+        self._agent, self._extra, self._later, asked = self._shortlist()
         self._finish = np.full((len(groups), len(self._agent)), np.inf)
         self._wait = np.zeros_like(self._finish)
         self._p50 = np.zeros_like(self._finish)
@@ -131,22 +146,39 @@ class Turn:
                     found[number] = int(unknown[order.argmin()])
         return found
 
-    def _shortlist(self) -> tuple[Indexes, Indexes, dict[str, Indexes]]:
-        """The free slots worth asking the forest about: agents, places, and which of them for each kind."""
+    def _shortlist(self) -> tuple[Indexes, Indexes, Numbers, dict[str, Indexes]]:
+        """The slots worth asking about: agents, places, seconds until free, and those of each kind."""
         places = np.minimum(self._free, len(self._tasks))
+        if self._batch.may_hold:
+            places = np.minimum(self._free + self._batch.fleet.slots.astype(np.intp), len(self._tasks))
         agent = np.repeat(np.arange(len(places)), places)
         extra = np.arange(len(agent)) - np.repeat(np.cumsum(places) - places, places)
+        later = self._seconds_until_free(places, agent, extra)
         wanted = len(self._tasks) + MARGIN
         explored = np.isin(agent, list(self._explorers.values())) & (extra == 0)
         asked: dict[str, NDArray[np.bool_]] = {}
         for door in dict.fromkeys(door_of(task) for task in self._tasks):
             worth = self._batch.allowed_for(door)[agent]
             if wanted < len(agent):
-                quick = np.where(worth, self._quick(door[0], agent, extra), np.inf)
+                quick = np.where(worth, self._quick(door[0], agent, extra) + later, np.inf)
                 worth[np.argpartition(quick, wanted)[wanted:]] = False
             asked[door[0]] = asked.get(door[0], explored) | worth
         kept = np.logical_or.reduce(list(asked.values()))
-        return agent[kept], extra[kept], {kind: np.flatnonzero(mask[kept]) for kind, mask in asked.items()}
+        columns = {kind: np.flatnonzero(mask[kept]) for kind, mask in asked.items()}
+        return agent[kept], extra[kept], later[kept], columns
+
+    def _seconds_until_free(self, places: Indexes, agent: Indexes, extra: Indexes) -> Numbers:
+        """For each place: 0 when it is free, else the expected seconds until it is."""
+        later = np.zeros(len(agent))
+        if not self._batch.may_hold:
+            return later
+        batch = self._batch
+        view = batch.view(self._tasks[0].kind)
+        for number in np.flatnonzero(places > self._free).tolist():
+            beyond = (agent == number) & (extra >= self._free[number])
+            count = int(beyond.sum())
+            later[beyond] = seconds_until_free(batch.fleet, view, batch.statistics, number, count)
+        return later
 
     def _quick(self, kind: str, agent: Indexes, extra: Indexes) -> Numbers:
         toss = draws(self._tasks[0].task_id, self._batch.hashes[agent])
@@ -163,12 +195,14 @@ class Turn:
         rows = [row for row, group in enumerate(self._groups) if group.door[0] == kind]
         facts = [self._groups[row].facts for row in rows]
         grid = batch.predictor.grid(facts, view, batch.fleet, agent, extra)
+        later = self._later[columns]
         for number, row in enumerate(rows):
             allowed = batch.allowed_for(self._groups[row].door)[agent]
-            wait = waiting(view, batch.fleet, agent, extra, grid.p50[number])
+            wait = waiting(view, batch.fleet, agent, extra, grid.p50[number]) + later * (1.0 + HOLD_MARGIN)
             self._wait[row, columns] = wait
             self._p50[row, columns] = grid.p50[number]
-            self._finish[row, columns] = np.where(allowed, wait + grid.p50[number], np.inf)
+            mean = grid.p50[number] * (batch.fleet.skew[agent] if MEAN_COST else 1.0)
+            self._finish[row, columns] = np.where(allowed, wait + mean, np.inf)
             self._grids[row] = (grid, number, columns)
 
     def choose(self) -> None:
@@ -209,6 +243,9 @@ class Turn:
     def _explain(self, placed: Sequence[_Placed]) -> None:
         p90 = self._p90(placed)
         for one in placed:
+            if self._later[one.slot] > 0.0:
+                self._batch.held[one.task.task_id] = None
+                continue
             candidates = tuple(self._candidate(one.row, slot, p90[one.row, slot]) for slot in one.ranked)
             mine = candidates[one.ranked.index(one.slot)]
             self._batch.choices[one.task.task_id] = Choice(

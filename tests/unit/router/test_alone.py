@@ -38,6 +38,8 @@ def drawn_statistics(draw: random.Random, agents: int) -> Statistics:
             f"t{number}", f"a{name}", kind, drawn_facts(draw), 4, draw.randrange(4), p50_s, 1, at - 9.0
         )
         if draw.random() < 0.2:
+            statistics.began(attempt)
+        elif draw.random() < 0.2:
             statistics.failed(attempt, at)
         else:
             statistics.succeeded(attempt, draw.random() * 8, at)
@@ -56,7 +58,8 @@ def drawn_request(draw: random.Random, agents: int) -> RouteRequest:
     )
     among = tuple(draw.choices(range(agents), k=draw.randrange(agents + 1))) if draw.random() < 0.4 else None
     name = f"task-{draw.randrange(10**9)}"
-    return RouteRequest((RouteTask(name, draw.choice(KINDS), 5, 1, drawn_facts(draw), among),), offered)
+    wanted = (RouteTask(name, draw.choice(KINDS), 5, 1, drawn_facts(draw), among),)
+    return RouteRequest(wanted, offered, may_hold=draw.random() < 0.5)
 
 
 def by_a_turn(request: RouteRequest, statistics: Statistics, options: RouterSettings) -> RouteAnswer:
@@ -108,4 +111,4 @@ def test_the_reasons_of_a_task_alone() -> None:
     for agents, reason in ((two, RouteReason.COLD), (one, RouteReason.ONLY_CANDIDATE)):
         found = choose_alone(RouteRequest((task,), agents), Statistics(), PREDICTOR, NO_EXPLORING, NOW)
         assert found is not None
-        assert found[0].reason is reason
+        assert found.choices[0].reason is reason

@@ -78,8 +78,8 @@ def test_a_restart_folds_to_equal_statistics() -> None:
 def test_an_agents_seconds_become_its_expectation() -> None:
     ledger = Ledger()
     for number in range(30):
-        ledger.run(f"f{number}", "fast", 0.5)
-        ledger.run(f"s{number}", "slow", 8.0)
+        ledger.run(f"f{number}", "fast", 0.5, p50_s=None)
+        ledger.run(f"s{number}", "slow", 8.0, p50_s=None)
     found = ledger.folded()
     kind = found.kind("chat")
     fast = seconds_of(prior(kind, found.agent("fast"), found.pair("fast", "chat")))

@@ -1,0 +1,105 @@
+"""`outrider router eval|explain`: compare policies on measured data, and say why a task went where it did."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from outrider.cli.config import surroundings
+from outrider.cli.exit_codes import OK
+from outrider.cli.interruptible import run_interruptibly
+from outrider.cli.output import data, document, note, seconds, table
+from outrider.cli.parser import Commands, add_command, count, names, positive
+
+EXAMPLE = "outrider router eval --data ../data --fleets 30 --json"
+COLUMNS = {
+    "MEAN s": "mean_s",
+    "P95 s": "p95_s",
+    "P99 s": "p99_s",
+    "GOOD": "goodput",
+    "OVER LEAST": "ratio_to_least_outstanding",
+    "OVER PEAK": "ratio_to_peak_ewma",
+    "P99 OVER PEAK": "p99_ratio_to_peak_ewma",
+    "GAP CLOSED": "gap_closed",
+    "P50 COVERS": "p50_coverage",
+    "P90 COVERS": "p90_coverage",
+    "FAILURES": "failures",
+    "DECISION ms": "decision_ms",
+}
+
+
+def add_to(inner: Commands) -> None:
+    evaluate = add_command(inner, "eval", "compare routing policies on measured latencies", EXAMPLE)
+    option = evaluate.add_argument
+    option("--data", metavar="DIR", type=Path, required=True, help="folder of the files (docs/router.md)")
+    option("--fleets", metavar="N", type=count, default=30, help="random fleets (default 30)")
+    option("--seed", metavar="S", type=int, default=1, help="what fleets are drawn from (default 1)")
+    option("--bench", metavar="R,S", type=names, default=("R", "S"), help="R measured, S modelled")
+    option("--arrivals", metavar="NAMES", type=names, default=("conv", "code"), help="traces for R")
+    option("--loads", metavar="L,...", type=names, default=("0.5", "0.7", "0.85"), help="loads for R")
+    option("--policies", metavar="NAMES", type=names, help="only these")
+    evaluate.set_defaults(run=_evaluate)
+    example = "outrider router explain TASK_ID"
+    explain = add_command(inner, "explain", "say why a task went to its agent", example)
+    explain.add_argument("task_id", metavar="TASK_ID")
+    explain.set_defaults(run=lambda options: run_interruptibly(_explain(options)))
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from outrider.router import evaluate  # noqa: PLC0415 - it brings numpy
+
+    report = evaluate(
+        options.data,
+        note,
+        fleets=options.fleets,
+        seed=options.seed,
+        benches=options.bench,
+        arrivals=options.arrivals,
+        loads=tuple(positive(load) for load in options.loads),
+        policies=options.policies,
+    )
+    if hasattr(options, "json"):
+        document(report)
+    else:
+        _print_rows(report["rows"])
+    return OK
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    benches = dict.fromkeys((r["bench"], r["arrivals"], r["load"], r["scenario"]) for r in rows)
+    for bench in benches:
+        here = [r for r in rows if (r["bench"], r["arrivals"], r["load"], r["scenario"]) == bench]
+        data("\nbench {} arrivals {} load {} scenario {} fleets {}".format(*bench, here[0]["fleets"]))
+        data(table(("POLICY", *COLUMNS), [_cells(row) for row in here]))
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    values = (row.get(name) for name in COLUMNS.values())
+    return [row["policy"], *("-" if value is None else f"{value:.3f}" for value in values)]
+
+
+async def _explain(options: argparse.Namespace) -> int:
+    from outrider.router.explaining import explain_task  # noqa: PLC0415 - it brings NATS
+
+    here = surroundings(options)
+    found = await explain_task(here.settings(), here.fleet, options.task_id)
+    if hasattr(options, "json"):
+        document(found)
+        return OK
+    for attempt in found["attempts"]:
+        data(_attempt_text(attempt))
+    return OK
+
+
+def _attempt_text(attempt: dict[str, Any]) -> str:
+    by = attempt["model"] or "rule"
+    head = f"attempt {attempt['attempt']} to {attempt['agent']}: {attempt['reason']}, by {by}"
+    rows = [
+        [
+            ("> " if candidate["agent"] == attempt["agent"] else "  ") + candidate["agent"],
+            *(seconds(candidate[name]) for name in ("waiting_s", "p50_s", "p90_s", "finish_s")),
+        ]
+        for candidate in attempt["candidates"]
+    ]
+    return f"{head}\n{table(('  CANDIDATE', 'WAITING', 'P50', 'P90', 'FINISH'), rows)}" if rows else head

@@ -1,0 +1,84 @@
+"""What the product knows when a bench begins: the older run folded as a ledger, and a forest trained on it.
+
+The same row builder, trainer and statistics that read a real ledger; nothing here is a copy.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from outrider.broker.facts import TaskFacts
+from outrider.router.artifact import ModelStore
+from outrider.router.dataset import Row, RowBuilder, table_of
+from outrider.router.evaluation.records import Call
+from outrider.router.folding import Began, Finished
+from outrider.router.predictor import Predictor
+from outrider.router.statistics import Attempt, Statistics
+from outrider.router.training import fit
+
+MONTH_S = 30 * 86_400.0
+FEWEST_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the router starts from, and the plain seconds that other policies start from."""
+
+    predictor: Predictor
+    statistics: Statistics
+    by_agent: dict[str, list[float]]
+    by_pair: dict[tuple[str, str], list[float]]
+    begins_at: float
+    """The bench's first instant on the clock of the history."""
+
+    def fresh_statistics(self) -> Statistics:
+        return copy.deepcopy(self.statistics)
+
+
+def learn_history(
+    calls: Sequence[tuple[str, Call]],
+    facts: dict[tuple[str, int], TaskFacts],
+    predictor: Predictor | None = None,
+) -> Known:
+    """Fold the calls as a ledger would hold them, each model's one after the other.
+
+    Without a predictor one is trained on their rows.
+    """
+    builder, rows = RowBuilder(), []
+    at: dict[str, float] = {}
+    by_agent: dict[str, list[float]] = {}
+    by_pair: dict[tuple[str, str], list[float]] = {}
+    for number, (model, call) in enumerate(calls):
+        row = _fold(builder, f"h{number}", model, call, facts[call.prompt], at.get(model, 0.0))
+        at[model] = at.get(model, 0.0) + call.seconds
+        if row is not None:
+            rows.append(row)
+        by_agent.setdefault(model, []).append(call.seconds)
+        by_pair.setdefault((model, call.prompt[0]), []).append(call.seconds)
+    ended = max(at.values(), default=0.0)
+    return Known(predictor or _predictor(rows), builder.statistics, by_agent, by_pair, ended + MONTH_S)
+
+
+def _fold(
+    builder: RowBuilder, task_id: str, model: str, call: Call, facts: TaskFacts, at: float
+) -> Row | None:
+    attempt = Attempt(task_id, model, call.prompt[0], facts, 1, 0, None, 1, at)
+    builder.learn(Began(attempt), at)
+    builder.statistics.began(attempt)
+    builder.statistics.forgotten(task_id)
+    return builder.learn(Finished(attempt, call.seconds), at + call.seconds)
+
+
+def _predictor(rows: Sequence[Row]) -> Predictor:
+    if len(rows) < FEWEST_ROWS:
+        return shipped_predictor()
+    return Predictor(fit(table_of(rows)).forest, "trained-on-history")
+
+
+def shipped_predictor() -> Predictor:
+    """The model that ships with the product."""
+    model = ModelStore(Path("no-state-folder")).load(None)
+    return Predictor(model.forest, model.version)
