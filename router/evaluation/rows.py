@@ -49,9 +49,12 @@ def run_of(world: World, finished: Sequence[Finished], decision_s: Sequence[floa
     good = [one.is_correct and one.sojourn_s <= world.tasks[one.task].limit_s for one in finished]
     counts = np.bincount([one.agent + 1 for one in finished], minlength=len(world.agents) + 1)[1:]
     told = [one for one in finished if one.p90_s > 0 and one.succeeded]
+    p50_s, p95_s, p99_s = (float(value) for value in np.percentile(sojourn, (50, 95, 99)))
     return Run(
         float(sojourn.mean()),
-        *(float(value) for value in np.percentile(sojourn, (50, 95, 99))),
+        p50_s,
+        p95_s,
+        p99_s,
         float(np.mean(good)),
         float(np.mean([one.succeeded for one in finished])),
         float(np.mean([one.failures for one in finished])),

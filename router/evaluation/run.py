@@ -55,6 +55,8 @@ class Plan:
     arrivals: Sequence[str] = ("conv", "code")
     benches: Sequence[str] = ("R", "S")
     policies: Sequence[str] = POLICIES
+    stress_tasks: int = 500
+    """Tasks in each run of bench S; bench R serves each prompt once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +111,15 @@ def _settings(records: Records, plan: Plan, tell: Tell) -> Iterator[Setting]:
         return
     for scenario in SCENARIOS:
         about = {"bench": "S", "arrivals": "conv", "load": STRESS_LOAD, "scenario": scenario}
-        yield Setting(
-            about, lambda fleet, s=scenario: stress_world(records, s, STRESS_LOAD, plan.seed * 1000 + fleet)
-        )  # type: ignore[misc]
+        yield Setting(about, _stressed(records, scenario, plan))
+
+
+def _stressed(records: Records, scenario: str, plan: Plan) -> Callable[[int], tuple[World, Known]]:
+    def world(fleet: int) -> tuple[World, Known]:
+        seed = plan.seed * 1000 + fleet
+        return stress_world(records, scenario, STRESS_LOAD, seed, plan.stress_tasks)
+
+    return world
 
 
 def _runs(setting: Setting, plan: Plan, names: Sequence[str]) -> dict[str, list[Run]]:

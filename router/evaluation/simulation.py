@@ -122,8 +122,8 @@ class Simulation:
             self._happen(now, what, about)
             if self._waiting:
                 self._place(now)
-        for task in self._waiting:
-            self._close(task, -1, now, 0.0, None, Outcome(0.0, False, False))
+        for left in self._waiting:
+            self._close(left, -1, now, 0.0, None, Outcome(0.0, False, False))
         return self.finished
 
     def _plan_presence(self, number: int, agent: SimAgent) -> None:

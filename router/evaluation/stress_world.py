@@ -17,7 +17,6 @@ from outrider.router.evaluation.records import Call, DataUnusable, Records, Repl
 from outrider.router.evaluation.world import Outcome, SimAgent, SimTask, World
 
 SCENARIOS = ("base", "instant_429", "hangs", "outage", "drift_steps", "join_leave")
-TASKS = 500
 HISTORY_CALLS = 60
 FLEET = (5, 10)
 MEASURED_PROMPT_TOKENS = 550.0
@@ -64,8 +63,8 @@ TROUBLES: dict[str, Trouble] = {
 }
 
 
-def stress_world(records: Records, scenario: str, load: float, seed: int) -> tuple[World, Known]:
-    """The fleet and its tasks depend on the seed only; the scenario decides what goes wrong."""
+def stress_world(records: Records, scenario: str, load: float, seed: int, count: int) -> tuple[World, Known]:
+    """The fleet and its `count` tasks depend on the seed only; the scenario decides what goes wrong."""
     chooser = random.Random(f"stress {seed}")
     replies = {
         name: [r for r in found if not r.error and r.whole_s > 0] for name, found in records.replies.items()
@@ -77,16 +76,16 @@ def stress_world(records: Records, scenario: str, load: float, seed: int) -> tup
     agents = [SimAgent(name, chooser.choice((2, 3, 4))) for name in names]
     trace = records.traces["conv"]
     first = chooser.randrange(len(trace))
-    asked = [trace[(first + number) % len(trace)] for number in range(TASKS)]
+    asked = [trace[(first + number) % len(trace)] for number in range(count)]
     model = _Model([replies[name] for name in names], asked, records.slowdown.tolist(), seed)
     mean_s = [model.mean_s(number) for number in range(len(names))]
-    troubles = TROUBLES.get(scenario, lambda _chooser, _count: {})(chooser, len(names))
+    troubles = TROUBLES[scenario](chooser, len(names)) if scenario in TROUBLES else {}
     able = [n for n in range(len(names)) if not (n in troubles and troubles[n].refuses)]
     rate = load * sum(agents[n].slots / mean_s[n] for n in able)
-    times = arrival_times(trace, TASKS, rate, chooser)
+    times = arrival_times(trace, count, rate, chooser)
     if scenario == "join_leave":
         agents = _coming_and_going(agents, times[-1])
-    tasks = [_task(number, asked[number], times[number], model.limit_s(number)) for number in range(TASKS)]
+    tasks = [_task(number, asked[number], times[number], model.limit_s(number)) for number in range(count)]
     serve = model.under(troubles, times[-1])
     return World(agents, tasks, serve, load, hidden_mean_s=mean_s), _history(model, names, seed)
 
