@@ -227,6 +227,10 @@ class Connection:
         except (nats_errors.OutboundBufferLimitError, nats_errors.ConnectionClosedError, OSError) as error:
             raise NatsUnavailable(f"message to {subject} cannot be sent: {error}") from None
 
+    def write_now(self) -> None:
+        """Let what was published go out before anything else is done."""
+        self.client.write_now()
+
     async def request(self, subject: str, data: bytes = b"", timeout_s: float = 2.0) -> Any:
         """The one answer to a request. Raises NobodyAnswers, TimedOut, PayloadTooLarge or NatsUnavailable."""
         try:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from outrider.broker.quick import quickly_made
+
 _TEXT_FIELDS = ("text", "prompt", "content", "system", "instructions")
 _DEPTH = 4
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class TaskFacts:
     """Sizes of one payload."""

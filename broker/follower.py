@@ -16,6 +16,7 @@ from typing import Any
 
 from outrider.broker.connection import Connection
 from outrider.broker.errors import NobodyAnswers, OutriderError, TimedOut
+from outrider.broker.quick import quickly_made
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ SECOND = 1_000_000_000
 HEARTBEAT_S = 1.0
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A message with its place in the stream; `stored_at` is the server's clock, `pending` what follows."""

@@ -15,6 +15,7 @@ from outrider.broker.codec import dump
 from outrider.broker.errors import InvalidTask
 from outrider.broker.flows import OnFailure, Waits, check_member, check_waits
 from outrider.broker.object_ref import ObjectRef, ref_of
+from outrider.broker.quick import quickly_made
 from outrider.broker.schema import is_deeper_than
 from outrider.broker.states import AgentState, ErrorClass, TaskState
 from outrider.broker.subjects import check_name, check_priority
@@ -38,6 +39,7 @@ class AttemptError:
     retry_after_s: float | None = None
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class TaskEnvelope:
     """A task as the client submits it; the body of a TASKS message and of `<fleet>.submit`."""
@@ -191,6 +193,7 @@ class Heartbeat:
     v: int = VERSION
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """One attempt given to an agent; request to `<fleet>.agent.<agent_id>.assign`."""
@@ -209,6 +212,7 @@ class Assignment:
     v: int = VERSION
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class AssignAnswer:
     """Whether the agent took the attempt; `reason` says why not."""

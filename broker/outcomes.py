@@ -10,8 +10,10 @@ from typing import Any
 
 from outrider.broker.messages import VERSION, AttemptError
 from outrider.broker.object_ref import ObjectRef
+from outrider.broker.quick import quickly_made
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What an attempt consumed, where the handler knows it."""
@@ -21,6 +23,7 @@ class Usage:
     cost_usd: float = 0.0
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Succeeded:
     """The attempt finished; terminal for the task. `epoch` is the token the attempt was given."""
@@ -39,6 +42,7 @@ class Succeeded:
     v: int = VERSION
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The attempt failed; the orchestrator decides what follows."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from outrider.broker.connection import Connection
 from outrider.broker.errors import NatsUnavailable, OutcomeUnknown, OutriderError, QueueFull, WrongSequence
+from outrider.broker.quick import quickly_made
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ STREAM_FULL = frozenset({10077, 10023, 10047})
 SECOND = 1_000_000_000
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What became of one publish: stored at `seq`, or why not."""

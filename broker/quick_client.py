@@ -12,6 +12,9 @@ from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
+from nats.aio.transport import TcpTransport
+
+from outrider.broker.quick_parser import QuickParser
 
 OnMessage = Callable[[Any], Awaitable[None]]
 STATUS_LINE = len("NATS/1.0")
@@ -35,6 +38,11 @@ def parse_headers(raw: bytes) -> dict[str, str] | None:
     return found or None
 
 
+def _is_congested(transport: TcpTransport) -> bool:
+    writer = transport._io_writer
+    return writer is None or writer.transport.is_closing() or writer.transport.get_write_buffer_size() > 0
+
+
 class DirectMessage:
     """A received message whose headers are read only when somebody asks for them."""
 
@@ -56,7 +64,18 @@ class QuickClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
+        self._ps = QuickParser(self)
+        self._is_write_due = False
         self._direct: dict[int, OnMessage] = {}
+        self.direct_subjects: set[str] = set()
+        """Who subscribes to one of these with a callback has it called straight from the read loop."""
+
+    async def subscribe(self, subject: str, *arguments: Any, **options: Any) -> Subscription:
+        callback = options.get("cb")
+        if callback is not None and subject in self.direct_subjects:
+            self._direct[self._sid + 1] = callback
+            del options["cb"]
+        return await super().subscribe(subject, *arguments, **options)
 
     async def subscribe_directly(self, subject: str, callback: OnMessage) -> Subscription:
         """Call back from the read loop: `callback` must not wait for anything that comes from NATS."""
@@ -84,9 +103,23 @@ class QuickClient(Client):
         self._pending_data_size += len(command)
         self.stats["out_msgs"] += 1
         self.stats["out_bytes"] += size
-        if queue.empty():
-            queue.put_nowait(asyncio.get_running_loop().create_future())
+        if not self._is_write_due:
+            self._is_write_due = True
+            asyncio.get_running_loop().call_soon(self.write_now)
         return True
+
+    def write_now(self) -> None:
+        """Hand what was published to the socket; what it cannot take at once is left to the flusher."""
+        self._is_write_due = False
+        queue, transport = self._flush_queue, self._transport
+        if not self._pending or queue is None or not self.is_connected:
+            return
+        if isinstance(transport, TcpTransport) and not _is_congested(transport):
+            transport.writelines(self._pending)  # type: ignore[no-untyped-call]
+            self._pending = []
+            self._pending_data_size = 0
+        elif queue.empty():
+            queue.put_nowait(asyncio.get_running_loop().create_future())
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._direct.pop(sid, None)
@@ -100,9 +133,7 @@ class QuickClient(Client):
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
         try:
-            await callback(
-                DirectMessage(subject.decode(), reply.decode(), bytes(data), bytes(headers or b""))
-            )
+            await callback(DirectMessage(subject.decode(), reply.decode(), data, headers or b""))
         except Exception as error:  # noqa: BLE001 - nats-py reports a callback's error in the same way
             await self._error_cb(error)
 

@@ -10,8 +10,10 @@ from enum import StrEnum
 
 from outrider.broker.facts import TaskFacts
 from outrider.broker.messages import VERSION
+from outrider.broker.quick import quickly_made
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class RouteTask:
     """One task that wants an agent. `among` holds indexes into the request's agents, None means all."""
@@ -25,6 +27,7 @@ class RouteTask:
     deadline_s: float | None = None
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class RouteAgent:
     """One candidate and its load now. `mean_s` holds the orchestrator's moving averages by kind."""
@@ -40,6 +43,7 @@ class RouteAgent:
         return self.slots - self.in_flight
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class RouteRequest:
     """A batch of tasks and candidates; request to `<fleet>.route`."""
@@ -63,6 +67,7 @@ class RouteReason(StrEnum):
     FALLBACK_BAD_ANSWER = "fallback_bad_answer"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """What is expected of one candidate: `finish_s` = `waiting_s` + `p50_s`."""
@@ -74,6 +79,7 @@ class Candidate:
     finish_s: float
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The router's answer for one task; `candidates` are the best few, the chosen one among them."""
@@ -87,6 +93,7 @@ class Choice:
     candidates: tuple[Candidate, ...] = ()
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class RouteAnswer:
     """Choices for a batch, and which model made them. A task without a choice is left unrouted."""

@@ -15,6 +15,7 @@ from functools import cache
 from math import isfinite
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from outrider.broker.compiled import Unsure, builder, flattener
 from outrider.broker.errors import DecodeError
 
 T = TypeVar("T")
@@ -26,8 +27,6 @@ class _Field:
     name: str
     check: Check
     required: bool
-    good: type | None
-    """Values of exactly this type need no check."""
 
 
 def _wrong(value: Any, where: str, wanted: str) -> DecodeError:
@@ -119,7 +118,7 @@ def _anything(value: Any, where: str) -> Any:
 
 def _nested(kind: type) -> Check:
     def check(value: Any, where: str) -> Any:
-        return from_map(kind, value, where)
+        return _with_care(kind, value, where)
 
     return check
 
@@ -153,10 +152,6 @@ def _check_for(hint: Any) -> Check:
     raise TypeError(f"no check for {hint!r}")
 
 
-GOOD = frozenset({str, bool, bytes, int})
-_MISSING = object()
-
-
 @cache
 def _plan(kind: Hashable) -> tuple[_Field, ...]:
     cls: Any = kind
@@ -166,7 +161,6 @@ def _plan(kind: Hashable) -> tuple[_Field, ...]:
             f.name,
             _check_for(hints[f.name]),
             f.default is MISSING and f.default_factory is MISSING,
-            hints[f.name] if hints[f.name] in GOOD else None,
         )
         for f in fields(cls)
     )
@@ -174,53 +168,25 @@ def _plan(kind: Hashable) -> tuple[_Field, ...]:
 
 def from_map(kind: type[T], value: Any, where: str = "") -> T:
     """A checked `kind` from a decoded map. Raises DecodeError that names the field."""
+    try:
+        return cast(T, builder(cast(Hashable, kind))(value))
+    except Unsure:
+        return _with_care(kind, value, where)
+
+
+def _with_care(kind: type[T], value: Any, where: str) -> T:
     if not isinstance(value, dict):
         raise _wrong(value, where or kind.__name__, "a map")
     given: dict[str, Any] = {}
     for field in _plan(cast(Hashable, kind)):
         name = field.name
-        found = value.get(name, _MISSING)
-        if type(found) is field.good:
-            given[name] = found
-        elif found is not _MISSING:
-            given[name] = field.check(found, f"{where}.{name}" if where else name)
+        if name in value:
+            given[name] = field.check(value[name], f"{where}.{name}" if where else name)
         elif field.required:
             raise DecodeError(f"field {f'{where}.{name}' if where else name} is missing in {kind.__name__}")
     return kind(**given)
 
 
-@cache
-def _names(kind: Hashable) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The fields that both formats carry as they are, and those that hold messages of their own."""
-    cls: Any = kind
-    hints = get_type_hints(cls)
-    names = [f.name for f in fields(cls)]
-    nested = tuple(name for name in names if _holds_message(hints[name]))
-    return tuple(name for name in names if name not in nested), nested
-
-
-def _holds_message(hint: Any) -> bool:
-    if isinstance(hint, type) and is_dataclass(hint):
-        return True
-    return any(_holds_message(argument) for argument in get_args(hint))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [to_map(message) for message in value]
-    return to_map(value)
-
-
 def to_map(message: Any) -> dict[str, Any]:
     """The plain map of a message; fields that are None are left out."""
-    plain, nested = _names(cast(Hashable, type(message)))
-    out = {}
-    for name in plain:
-        value = getattr(message, name)
-        if value is not None:
-            out[name] = value
-    for name in nested:
-        value = getattr(message, name)
-        if value is not None:
-            out[name] = _plain(value)
-    return out
+    return cast(dict[str, Any], flattener(cast(Hashable, type(message)))(message))

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from nats.micro import add_service
-from nats.micro.request import Request
+from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER, Request
 from nats.micro.service import EndpointConfig, ServiceConfig
 from nats.micro.service import Service as MicroService
 
@@ -57,7 +57,7 @@ class Endpoints:
     async def add(
         self, name: str, subject: str, handler: Handler, *, queue: str | None = None, inline: bool = False
     ) -> None:
-        """Serve `subject`. `inline` handlers run one at a time and must not wait for anything slow."""
+        """Serve `subject`. `inline` handlers run in the read loop, one at a time, and must not wait."""
         if self._service is None:
             raise OutriderError("start the endpoints before adding one")
 
@@ -70,6 +70,8 @@ class Endpoints:
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
+        if inline:
+            self._connection.client.direct_subjects.add(subject)
         config = EndpointConfig(name=name, subject=subject, handler=serve, queue_group=queue)
         await self._service.add_endpoint(config)
 
@@ -86,12 +88,26 @@ class Endpoints:
             data = dump(body, fmt) if isinstance(body, dict) else encode(body, fmt)
             if len(data) > self._connection.max_payload:
                 raise PayloadTooLarge(f"the answer of {len(data)} bytes is over the server's limit")
-            await _respond(request, data)
+            await self._respond(request, data)
         except OutriderError as error:
-            await _respond_error(request, error, fmt)
+            await self._respond_error(request, error, fmt)
         except Exception:
             log.exception("request to %s failed", request.subject)
-            await _respond_error(request, OutriderError("internal error; the service's log tells more"), fmt)
+            unknown = OutriderError("internal error; the service's log tells more")
+            await self._respond_error(request, unknown, fmt)
+
+    async def _respond(self, request: Request, data: bytes, headers: dict[str, str] | None = None) -> None:
+        if _wants_answer(request):
+            with contextlib.suppress(NatsUnavailable):
+                await self._connection.publish(request._msg.reply, data, headers=headers)
+
+    async def _respond_error(self, request: Request, error: OutriderError, fmt: Format) -> None:
+        headers = {
+            ERROR_HEADER: _one_line(error.message),
+            ERROR_CODE_HEADER: HTTP_LIKE.get(error.code, "400"),
+        }
+        with contextlib.suppress(OutriderError):
+            await self._respond(request, dump(error.to_wire(), fmt), headers)
 
     async def stop(self) -> None:
         """Stop answering and finish what is being answered."""
@@ -115,23 +131,6 @@ def _wants_answer(request: Request) -> bool:
         log.warning("request to %s is not answered: %s is no inbox", request.subject, reply)
         return False
     return bool(reply)
-
-
-async def _respond(request: Request, data: bytes) -> None:
-    if _wants_answer(request):
-        with contextlib.suppress(NatsUnavailable):
-            await request.respond(data)
-
-
-async def _respond_error(request: Request, error: OutriderError, fmt: Format) -> None:
-    if not _wants_answer(request):
-        return
-    with contextlib.suppress(Exception):
-        await request.respond_error(
-            HTTP_LIKE.get(error.code, "400"),
-            _one_line(error.message),
-            dump(error.to_wire(), fmt),
-        )
 
 
 async def run_until_signal(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:

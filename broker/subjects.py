@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from outrider.broker.errors import DecodeError, InvalidName, InvalidTask
+from outrider.broker.quick import quickly_made
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 LOWEST_PRIORITY = 9
@@ -31,6 +32,7 @@ def check_priority(priority: object) -> int:
     raise InvalidTask(f"priority {priority!r} is not a whole number from 0 (first) to 9")
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class LedgerAddress:
     """Who wrote an entry of which task, read from its subject."""

@@ -15,10 +15,12 @@ from outrider.broker.facts import TaskFacts
 from outrider.broker.flows import OnFailure, Waits
 from outrider.broker.messages import VERSION, AttemptError, TaskEnvelope
 from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.quick import quickly_made
 from outrider.broker.routing import Candidate, RouteReason
 from outrider.broker.schema import from_map
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Assigned:
     """An attempt is given to an agent, and why; written before the agent is told."""
@@ -49,6 +51,7 @@ class Assigned:
     v: int = VERSION
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Blocked:
     """The task waits for others: the first entry of its life, which keeps the task itself."""
@@ -88,6 +91,7 @@ class Ended:
     v: int = VERSION
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Closed:
     """The task ended without success: dead, cancelled or expired."""
@@ -105,6 +109,7 @@ class Closed:
     v: int = VERSION
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Member:
     """What became of an agent: joined, suspect, offline, drained or back."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from outrider.broker.messages import AttemptError, TaskEnvelope
 from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.quick import quickly_made
 from outrider.broker.states import ErrorClass, TaskState
 from outrider.broker.subjects import LedgerAddress, parse_ledger
 from outrider.broker.views import TaskView
@@ -17,6 +18,7 @@ from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry
 from outrider.ledger.rules import ATTEMPT_ENDS, TERMINAL_TYPES, Phase, refusal
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Record:
     """One stored entry with its place in the ledger. `stored_at` is the server's clock."""

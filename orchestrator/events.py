@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from outrider.broker.facts import TaskFacts
 from outrider.broker.flows import Waits
 from outrider.broker.messages import SpooledEpoch
+from outrider.broker.quick import quickly_made
 from outrider.broker.routing import Choice, RouteReason
 from outrider.broker.states import AgentState
 from outrider.ledger.control import Control
@@ -17,6 +18,7 @@ from outrider.ledger.entries import Member
 from outrider.ledger.fold import Record, Story
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class TaskPulled:
     """A waiting task came from the queue."""
@@ -33,6 +35,7 @@ class TaskPulled:
     waits: Waits | None = None
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class TaskUnreadable:
     """A message of the queue whose body or subject makes no sense."""
@@ -43,6 +46,7 @@ class TaskUnreadable:
     why: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Routed:
     """The router answered a round."""
@@ -52,6 +56,7 @@ class Routed:
     model: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class RouteFailed:
     """The router did not answer a round in time, or not at all, or nonsense."""
@@ -60,6 +65,7 @@ class RouteFailed:
     reason: RouteReason
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Written:
     """The entry that the core asked for, by its number, is stored."""
@@ -69,6 +75,7 @@ class Written:
     seq: int
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class WriteFailed:
     """The entry is not stored, or nobody knows. `is_settled` means certainly not stored."""
@@ -79,6 +86,7 @@ class WriteFailed:
     why: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class EntryStored:
     """An entry of the ledger arrived, from anybody. `at` is when it was stored."""
@@ -88,6 +96,7 @@ class EntryStored:
     deadline: float | None = None
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class StoryRead:
     """The whole story of a task, read because a write was refused or unknown."""
@@ -97,6 +106,7 @@ class StoryRead:
     deadline: float | None = None
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ParentsRead:
     """What became of tasks that others wait for: (task, state), the state empty for one that nobody knows."""
@@ -118,6 +128,7 @@ class MemberStored:
     member: Member
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ControlStored:
     """An operator's decision is in the ledger, at `seq`."""
@@ -131,6 +142,7 @@ class Recovered:
     """All that the ledger held at start is folded."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class AgentJoined:
     """An instance announced itself and may have the name."""
@@ -144,6 +156,7 @@ class AgentJoined:
     host: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class AgentBeat:
     """A heartbeat or the answer to a ping."""
@@ -158,6 +171,7 @@ class AgentBeat:
     labels: tuple[str, ...] | None
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class AgentUnreachable:
     """Nobody listens under the agent's subjects."""
@@ -165,6 +179,7 @@ class AgentUnreachable:
     agent_id: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class AssignAnswered:
     """The agent took an attempt or not."""
@@ -175,6 +190,7 @@ class AssignAnswered:
     reason: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class AssignUnheard:
     """Nobody listened to an assignment."""
@@ -183,6 +199,7 @@ class AssignUnheard:
     epoch: int
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ProgressSeen:
     """A chunk of an attempt passed by."""
@@ -192,6 +209,7 @@ class ProgressSeen:
     agent_id: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
     """Somebody wants a task to end."""
@@ -200,6 +218,7 @@ class CancelRequested:
     reason: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class PulseHeard:
     """Another orchestrator is alive."""
@@ -208,6 +227,7 @@ class PulseHeard:
     stopping: bool
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class LinkChanged:
     """The connection to NATS went or came back."""
@@ -215,6 +235,7 @@ class LinkChanged:
     is_up: bool
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Ticked:
     """Time passed."""

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from outrider.broker.quick import quickly_made
 from outrider.broker.routing import RouteRequest
 from outrider.ledger.entries import Entry, Member
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Write:
     """Append an entry, expecting `expect` as the last sequence of the task's story; answer by its number."""
@@ -21,6 +23,7 @@ class Write:
     expect: int
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class WriteMember:
     """Append what became of an agent."""
@@ -28,6 +31,7 @@ class WriteMember:
     member: Member
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ReadStory:
     """Read a task's story and answer with StoryRead."""
@@ -35,6 +39,7 @@ class ReadStory:
     task_id: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ReadParents:
     """Look up in queue and ledger what became of these tasks; answer with ParentsRead."""
@@ -50,6 +55,7 @@ class Route:
     request: RouteRequest
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Assign:
     """Tell an agent of its attempt. `envelope_seq` is where the ledger keeps the task itself."""
@@ -62,6 +68,7 @@ class Assign:
     envelope_seq: int
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Release:
     """The payload is not needed any more."""
@@ -69,6 +76,7 @@ class Release:
     task_id: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class AckTask:
     """The ledger knows the task: remove its message from the queue."""
@@ -76,6 +84,7 @@ class AckTask:
     task_id: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class GiveBack:
     """Nobody fits now: return the message to the queue for `delay_s`."""
@@ -84,6 +93,7 @@ class GiveBack:
     delay_s: float
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class StopAttempt:
     """Tell an agent to stop an attempt."""
@@ -94,6 +104,7 @@ class StopAttempt:
     reason: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class PingAgent:
     """Ask an agent for a sign of life; answer with AgentBeat or AgentUnreachable."""
@@ -102,6 +113,7 @@ class PingAgent:
     instance: str
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Announce:
     """The task ended here; whoever waits for that may look at the ledger."""

@@ -116,10 +116,11 @@ class Shell:
             await self._wake.wait()
             self._wake.clear()
             await self._drain_inbox()
+            # First let what was published go out, then think of the next pull.
+            self._connection.write_now()
             self._room.set()
             if self.core.memory.agents.declared - self._known_kinds:
                 self._spawn(self._serve_new_kinds())
-            # First let what was published go out, then think of the next pull.
             await asyncio.sleep(0)
             if self._connection.is_connected:
                 await self._queue.top_up()

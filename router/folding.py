@@ -11,6 +11,7 @@ from typing import Any
 from outrider.broker.codec import load
 from outrider.broker.errors import OutriderError
 from outrider.broker.facts import TaskFacts
+from outrider.broker.quick import quickly_made
 from outrider.broker.routing import RouteReason
 from outrider.broker.schema import from_map
 from outrider.broker.subjects import LedgerAddress, parse_ledger
@@ -21,6 +22,7 @@ COUNTED_AS_FAILURE = frozenset({"lost", "timed_out"})
 ENDS_ATTEMPT = frozenset({"rejected", "lost", "timed_out", "dead", "cancelled", "expired"})
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class _Assigned:
     task_id: str
@@ -34,6 +36,7 @@ class _Assigned:
     in_flight: int = 0
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class _Outcome:
     task_id: str
@@ -42,6 +45,7 @@ class _Outcome:
     service_s: float = 0.0
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Began:
     """An attempt was given to an agent."""
@@ -49,6 +53,7 @@ class Began:
     attempt: Attempt
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Finished:
     """An attempt succeeded after `service_s`."""

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from outrider.broker.facts import TaskFacts
 from outrider.broker.messages import LONGEST_TASK_S
+from outrider.broker.quick import quickly_made
 from outrider.router.known_kinds import KNOWN_KINDS, UNKNOWN_KIND, Typical
 
 FLOOR_S = 0.001
@@ -190,6 +191,7 @@ class AgentStats:
         self.wait_load = moved(self.wait_load, self.count, max(0, in_flight))
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """What was known when an attempt was given to an agent. `p50_s` only if this router predicted it."""

@@ -1,0 +1,61 @@
+"""nats-py's parser with a short way for whole messages; all else goes the way that nats-py knows.
+
+Belongs to `quick_client.py` and shares its pin. Knows the protocol's lines, not what they carry.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
+
+END = b"\r\n"
+
+
+class QuickParser(Parser):
+    """Reads messages from what has arrived without copying or matching it line by line."""
+
+    async def parse(self, data: bytes = b"") -> None:
+        if self.state == AWAITING_CONTROL_LINE:
+            if self.buf:
+                data = bytes(self.buf) + data
+                self.buf.clear()
+            data = data[await self._whole_messages(data) :]
+        if data:
+            await super().parse(data)
+        self.nc.write_now()
+
+    async def _whole_messages(self, data: bytes) -> int:
+        """Hand on the messages that `data` begins with; returns how many bytes they took."""
+        deliver = self.nc._process_msg
+        start, length = 0, len(data)
+        while start < length:
+            line_end = data.find(END, start)
+            found = _sizes(data[start:line_end]) if line_end > 0 else None
+            if found is None:
+                break
+            subject, sid, reply, headers, size = found
+            body = line_end + 2
+            end = body + size
+            if end + 2 > length:
+                break
+            await deliver(sid, subject, reply, data[body + headers : end], data[body : body + headers])
+            start = end + 2
+            if self.buf or self.state != AWAITING_CONTROL_LINE:
+                break
+        return start
+
+
+def _sizes(line: bytes) -> tuple[bytes, int, bytes, int, int] | None:
+    """Subject, subscription, reply, size of the headers and of all; None for what is no message."""
+    parts: list[Any] = line.split(b" ")
+    try:
+        if parts[0] == b"MSG":
+            reply = parts[3] if len(parts) == 5 else b""
+            return parts[1], int(parts[2]), reply, 0, int(parts[-1])
+        if parts[0] == b"HMSG":
+            reply = parts[3] if len(parts) == 6 else b""
+            return parts[1], int(parts[2]), reply, int(parts[-2]), int(parts[-1])
+    except (ValueError, IndexError):
+        return None
+    return None
