@@ -104,7 +104,7 @@ class LedgerChecks:
             self._judge_outcome(entry)
         elif isinstance(entry, Ended):
             self._judge_ended(entry, before[4])
-        else:
+        elif isinstance(entry, Closed):
             self._judge_closed(case, entry, before)
 
     def _judge_assigned(self, case: Case, entry: Assigned, before: tuple[Any, ...]) -> None:
