@@ -27,6 +27,7 @@ from outrider.broker.connection import Connection
 from outrider.broker.server import PrivateServer
 from outrider.broker.subjects import Subjects
 from outrider.ledger.archive import Archive
+from outrider.ledger.state import LedgerState
 from outrider.orchestrator.snapshots import write_by_child
 
 WITHIN_S = 300.0
@@ -110,10 +111,10 @@ async def measure(entries: int, queued: int, every: int, *, is_whole: bool = Tru
         fleet = Restarts(server.url, connection, subjects)
         if is_whole:
             report["without_snapshot"] = await fleet.first_assignment()
-        seq = last_seq // every * every
+        # The worst moment: the next snapshot was about to be written.
+        seq = (last_seq // every - 1) * every
         report["snapshot"] = await fleet.write_snapshot(seq) | {"at": seq}
-        # Folded from there once the parts ran, and the one before it with the tail between.
-        state = await Archive(connection, subjects).newest()
+        state = LedgerState(await Archive(connection, subjects).newest())
         report["snapshot"] |= {"hash": state.digest, **state.counts()}
         report["with_snapshot"] = await fleet.first_assignment()
         if is_whole:

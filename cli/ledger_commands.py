@@ -51,21 +51,20 @@ async def _open(options: argparse.Namespace) -> tuple[Connection, Subjects]:
 async def _state(options: argparse.Namespace) -> int:
     from outrider.ledger.archive import Archive  # noqa: PLC0415
     from outrider.ledger.replay import Replay, bounds  # noqa: PLC0415
-    from outrider.ledger.state import LedgerState  # noqa: PLC0415
+    from outrider.ledger.state import Kept, LedgerState  # noqa: PLC0415
 
     connection, subjects = await _open(options)
     async with connection:
         first_seq, last_seq = await bounds(connection, subjects)
         seq = options.at or last_seq
-        base = LedgerState() if options.whole else await Archive(connection, subjects).newest(seq)
-        began = base.seq
-        state = await Replay(connection, subjects, base).to(seq)
+        base = Kept() if options.whole else await Archive(connection, subjects).newest(seq)
+        state = await Replay(connection, subjects, LedgerState(base)).to(seq)
     shown = {
         "seq": state.seq,
         "hash": state.digest,
         **state.counts(),
         "kept_entries": len(state.kept()),
-        "snapshot": began or None,
+        "snapshot": base.seq or None,
         "first_seq": first_seq,
         "last_seq": last_seq,
     }

@@ -5,6 +5,7 @@ I/O only: what a snapshot is and when it fits stands in `snapshot.py`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from outrider.broker.bucket import Bucket
@@ -15,7 +16,7 @@ from outrider.broker.pipeline import Appender
 from outrider.broker.subjects import Subjects
 from outrider.ledger.replay import bounds
 from outrider.ledger.snapshot import Snapshot, UnfitSnapshot, anchor_of, read, restored, written
-from outrider.ledger.state import LedgerState
+from outrider.ledger.state import Kept
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,8 @@ class Archive:
         """Sequences of the snapshots that are there, oldest first."""
         return [int(name) for name in await self._bucket.names() if name.isdigit()]
 
-    async def newest(self, at: int | None = None) -> LedgerState:
-        """The state of the newest sound snapshot, not after `at`; the empty state when there is none.
+    async def newest(self, at: int | None = None) -> Kept:
+        """What the newest sound snapshot keeps, not after `at`; nothing when there is none.
 
         Whatever is odd about a snapshot means an older one, with a line in the log. Never raises for that.
         """
@@ -45,25 +46,26 @@ class Archive:
             seqs = await self.seqs()
         except OutriderError as error:
             log.warning("the snapshots cannot be listed: %s; folding the whole ledger", error)
-            return LedgerState()
+            return Kept()
         for seq in reversed([seq for seq in seqs if at is None or seq <= at]):
             try:
                 return await self._load(seq)
             except OutriderError as error:
                 log.warning("snapshot %d is not used: %s", seq, error.message)
-        return LedgerState()
+        return Kept()
 
-    async def _load(self, seq: int) -> LedgerState:
+    async def _load(self, seq: int) -> Kept:
         data = await self._bucket.get(f"{seq:020d}")
         if data is None:
             raise UnfitSnapshot("it is gone")
-        snapshot = read(data, self._subjects.fleet)
+        # In a thread: a large one takes seconds, in which the connection wants to be kept alive.
+        snapshot = await asyncio.to_thread(read, data, self._subjects.fleet)
         if snapshot.seq != seq:
             raise UnfitSnapshot(f"it speaks of sequence {snapshot.seq}")
         first_seq, last_seq = await bounds(self._connection, self._subjects)
         stored = await self._ledger.at(seq)
         anchor = anchor_of(stored) if stored is not None else None
-        return restored(snapshot, first_seq, last_seq, anchor)
+        return await asyncio.to_thread(restored, snapshot, first_seq, last_seq, anchor)
 
     async def keep(self, appender: Appender, snapshot: Snapshot) -> None:
         """Store a snapshot and let go of all but the newest few. Raises what the store raises."""

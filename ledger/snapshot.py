@@ -13,7 +13,7 @@ from outrider.broker.codec import dump, load
 from outrider.broker.errors import DecodeError, PayloadTooLarge
 from outrider.broker.follower import Stored
 from outrider.broker.schema import from_map, to_map
-from outrider.ledger.state import MOST_BYTES, LedgerState, digest_of, rules, unpacked
+from outrider.ledger.state import MOST_BYTES, Kept, LedgerState, digest_of, rules, unpacked
 
 FORMAT = "outrider-snapshot"
 VERSION = 1
@@ -76,8 +76,8 @@ def read(data: bytes, fleet: str) -> Snapshot:
     return snapshot
 
 
-def restored(snapshot: Snapshot, first_seq: int, last_seq: int, anchor: str | None) -> LedgerState:
-    """The state, if it is one of the ledger whose first and last sequences and entry at `seq` are given.
+def restored(snapshot: Snapshot, first_seq: int, last_seq: int, anchor: str | None) -> Kept:
+    """What was kept, if it is one of the ledger whose first and last sequences and entry at `seq` are given.
 
     Raises UnfitSnapshot.
     """

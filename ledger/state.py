@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from heapq import merge
 from typing import Protocol
 
@@ -52,12 +53,25 @@ def rules() -> list[str]:
     return [*holders, *sorted(ENTRY_CLASSES), *sorted(MEMBER_TYPES), *sorted(CONTROL_TYPES)]
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The entries that stand for the ledger up to `seq`, in its order."""
+
+    seq: int = 0
+    entries: list[Stored] = field(default_factory=list)
+
+
 class LedgerState:
     """The state at sequence `seq`. Equal ledgers give equal states, bit for bit."""
 
-    def __init__(self, seq: int = 0) -> None:
-        self.seq = seq
+    def __init__(self, kept: Kept | None = None) -> None:
+        """Go on from what was kept, or begin before the first entry."""
         self._holders = [make() for make in HOLDERS.values()]
+        self.seq = 0
+        if kept is not None:
+            for stored in kept.entries:
+                self.fold(stored)
+            self.seq = kept.seq
 
     def fold(self, stored: Stored) -> None:
         """Fold the next entry, in ledger order."""
@@ -90,18 +104,13 @@ def digest_of(seq: int, packed: bytes) -> str:
     return hashlib.sha256(b"%d\n" % seq + packed).hexdigest()
 
 
-def unpacked(seq: int, packed: bytes, first_seq: int = 0) -> LedgerState:
-    """The state from its bytes, without entries of tasks before `first_seq`: the ledger has forgotten them.
+def unpacked(seq: int, packed: bytes, first_seq: int = 0) -> Kept:
+    """The entries in these bytes, without those of tasks before `first_seq`: the ledger has forgotten them.
 
     Raises OutriderError for anything else.
     """
-    state = LedgerState()
     try:
         found = [Stored(subject, data, at, when, 0) for at, subject, when, data in load(packed, MOST_BYTES)]
     except (TypeError, ValueError) as error:
         raise OutriderError(f"the state cannot be read: {error}") from None
-    for stored in found:
-        if stored.seq >= first_seq or ".ledger." not in stored.subject:
-            state.fold(stored)
-    state.seq = seq
-    return state
+    return Kept(seq, [s for s in found if s.seq >= first_seq or ".ledger." not in s.subject])

@@ -10,6 +10,8 @@ from outrider.orchestrator.instructions import StopAttempt
 
 MEAN_WEIGHT = 0.2
 MOST_STOPPING = 256
+MOST_AGENTS = 20_000
+"""Beyond that, the agents that are gone are forgotten, the longest known first."""
 
 
 @dataclass(slots=True)
@@ -78,7 +80,18 @@ class AgentTable:
 
     def enter(self, agent_id: str) -> AgentRecord:
         """The agent's record, made when it is new."""
-        return self._agents.setdefault(agent_id, AgentRecord(agent_id))
+        agent = self._agents.get(agent_id)
+        if agent is None:
+            if len(self._agents) >= MOST_AGENTS:
+                self._forget_one()
+            agent = self._agents[agent_id] = AgentRecord(agent_id)
+        return agent
+
+    def _forget_one(self) -> None:
+        gone = next((a for a in self if a.state is AgentState.OFFLINE and not a.tasks), None)
+        if gone is not None:
+            self.declare(gone, ())
+            del self._agents[gone.agent_id]
 
     def declare(self, agent: AgentRecord, kinds: tuple[str, ...]) -> None:
         """The agent can do exactly these kinds from now on."""

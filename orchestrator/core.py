@@ -159,6 +159,7 @@ def _entry_stored(m: Memory, event: events.EntryStored) -> None:
     before, expect = task.story.owner, task.story.expect
     if task.story.apply(record.seq, where, entry, event.at) is not None:
         m.counters["ignored_entries"] += 1
+        del task.story.ignored[:-10]
         if m.is_recovered:
             _doubt(m, task, expect)
         return

@@ -15,12 +15,12 @@ from outrider.broker.background import Background
 from outrider.broker.connection import Connection
 from outrider.broker.follower import Follower, OnStored, Stored
 from outrider.broker.subjects import Subjects
-from outrider.ledger.state import LedgerState
+from outrider.ledger.state import Kept
 
 log = logging.getLogger(__name__)
 
-Restore = Callable[[], Awaitable[LedgerState]]
-"""The newest state that can be trusted; the empty one when there is none."""
+Restore = Callable[[], Awaitable[Kept]]
+"""What stands for the oldest part of the ledger; nothing when there is no snapshot to trust."""
 
 
 class LedgerFeed:
@@ -80,13 +80,12 @@ class LedgerFeed:
 
     async def _begin(self) -> int:
         """Hand over the restored state, if there is one; returns its sequence."""
-        state = await self._restore() if self._restore is not None else LedgerState()
-        kept = state.kept()
-        for stored in kept:
+        kept = await self._restore() if self._restore is not None else Kept()
+        for stored in kept.entries:
             await self._on_replayed(stored)
-        if state.seq:
-            log.info("starting from the snapshot at %d, with %d entries", state.seq, len(kept))
-        return state.seq
+        if kept.seq:
+            log.info("starting from the snapshot at %d, with %d entries", kept.seq, len(kept.entries))
+        return kept.seq
 
     def _everything(self) -> list[str]:
         return [self._subjects.all_ledger, self._subjects.all_members, self._subjects.all_control]

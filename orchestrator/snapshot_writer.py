@@ -23,6 +23,7 @@ from outrider.broker.subjects import Subjects
 from outrider.ledger.archive import Archive
 from outrider.ledger.replay import Replay
 from outrider.ledger.snapshot import take
+from outrider.ledger.state import LedgerState
 
 log = logging.getLogger("outrider.snapshot")
 LEAST_PRIORITY = 19
@@ -34,7 +35,7 @@ async def write_snapshot(connection: Connection, subjects: Subjects, seq: int) -
     base = await archive.newest(seq)
     if base.seq == seq:
         return False
-    replay = Replay(connection, subjects, base)
+    replay = Replay(connection, subjects, LedgerState(base))
     state = await replay.to(seq)
     appender = Appender(connection)
     await appender.start()

@@ -142,10 +142,10 @@ class CoreChecks:
         """A core folded anew knows exactly what the ledger says, from its beginning or from a snapshot."""
         messages = list(self._server.ledger.messages.values())
         self._compare_fold(messages)
-        state = self._server.archive.newest()
-        if state.seq:
-            kept = [as_message(stored) for stored in state.kept()]
-            self._compare_fold(kept + [m for m in messages if m.seq > state.seq])
+        kept = self._server.archive.newest()
+        if kept.seq:
+            begun = [as_message(stored) for stored in kept.entries]
+            self._compare_fold(begun + [m for m in messages if m.seq > kept.seq])
 
     def _compare_fold(self, messages: list[Message]) -> None:
         core = Core("fresh", self._limits)

@@ -14,7 +14,7 @@ from outrider.broker.follower import Stored
 from outrider.ledger import snapshot as snapshots
 from outrider.ledger.archive import MOST_SNAPSHOTS
 from outrider.ledger.entries import decode_entry, decode_member
-from outrider.ledger.state import LedgerState
+from outrider.ledger.state import Kept, LedgerState
 from tests.sim.fake_jetstream import FakeStream, Message
 
 DAMAGED = 0.25
@@ -64,8 +64,8 @@ class FakeArchive:
         data[self._random.randrange(len(data))] ^= 1 << self._random.randrange(8)
         return bytes(data)
 
-    def newest(self) -> LedgerState:
-        """As Archive.newest: the newest that can be trusted, or the empty state."""
+    def newest(self) -> Kept:
+        """As Archive.newest: the newest that can be trusted, or nothing."""
         for seq in sorted(self._objects, reverse=True):
             try:
                 found = snapshots.read(self._objects[seq], FLEET)
@@ -73,4 +73,4 @@ class FakeArchive:
                 return snapshots.restored(found, 1, self._ledger.last_seq, anchor)
             except OutriderError:
                 continue
-        return LedgerState()
+        return Kept()

@@ -48,10 +48,10 @@ class SimFeed:
     def begin(self) -> None:
         """Start from the newest snapshot, if it can be read now, and follow what comes after it."""
         if self._server.is_up and self._server.has_jetstream:
-            state = self._server.archive.newest()
-            for stored in state.kept():
+            kept = self._server.archive.newest()
+            for stored in kept.entries:
                 self._on_stored(as_message(stored))
-            self.last_seq = state.seq
+            self.last_seq = kept.seq
         self.start()
 
     def start(self) -> None:

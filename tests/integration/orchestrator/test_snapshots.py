@@ -91,7 +91,7 @@ async def test_an_orchestrator_that_passes_a_mark_has_the_state_kept(
 
     seq = await eventually(kept, what="a snapshot")
     assert seq % 10 == 0
-    assert (await archive.newest()).digest == await digest_at(fleet, seq)
+    assert LedgerState(await archive.newest()).digest == await digest_at(fleet, seq)
     await fleet.stop()
 
 
@@ -159,7 +159,7 @@ async def test_every_replay_to_a_sequence_gives_the_same_hash(fleet: Fleet) -> N
     for at in range(1, seq + 1):
         await write_snapshot(fleet.connection, fleet.subjects, at)
         kept = await Archive(fleet.connection, fleet.subjects).newest(at)
-        assert kept.digest == await digest_at(fleet, at)
-    newest = await Archive(fleet.connection, fleet.subjects).newest()
+        assert LedgerState(kept).digest == await digest_at(fleet, at)
+    newest = LedgerState(await Archive(fleet.connection, fleet.subjects).newest())
     again = await asyncio.gather(digest_at(fleet, seq), digest_at(fleet, seq))
     assert list(again) == [newest.digest] * 2

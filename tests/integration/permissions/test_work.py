@@ -138,7 +138,7 @@ async def test_an_orchestrator_keeps_snapshots_and_ops_reads_the_past(
     orchestrator = await connect_as("orchestrator")
     for seq in (1, 2, 3, 1):
         await write_snapshot(orchestrator, subjects, seq)
-    state = await Archive(ops, subjects).newest()
+    state = LedgerState(await Archive(ops, subjects).newest())
     assert state.seq == 3
     assert (await Replay(ops, subjects, LedgerState()).to(3)).digest == state.digest
     assert violations(production) == []

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from outrider.broker.config import BadSettings
 from outrider.broker.routing import RouteAgent, RouteReason
 from outrider.broker.states import AgentState
+from outrider.orchestrator import agent_table
 from outrider.orchestrator.agent_table import AgentTable
 from outrider.orchestrator.config import Thresholds
 from outrider.orchestrator.fallback import choose
@@ -129,3 +130,17 @@ def test_every_threshold_can_be_set_and_nonsense_is_named() -> None:
         Thresholds.from_environment({"OUTRIDER_BATCH": "many"})
     with pytest.raises(BadSettings, match="must be more than 0"):
         Thresholds.from_environment({"OUTRIDER_HEARTBEAT_S": "-1"})
+
+
+def test_agents_that_are_gone_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_table, "MOST_AGENTS", 3)
+    table = AgentTable()
+    for n in range(6):
+        agent = table.enter(f"a{n}")
+        agent.state = AgentState.ONLINE if n == 0 else AgentState.OFFLINE
+        table.declare(agent, ("echo", f"k{n}"))
+    table.occupy("a5", "t1")
+    table.enter("a6")
+    assert [agent.agent_id for agent in table] == ["a0", "a5", "a6"]
+    assert table.declared == {"echo", *(f"k{n}" for n in range(6))}
+    assert [agent.agent_id for agent in table.of_kind("echo")] == ["a0", "a5"]
