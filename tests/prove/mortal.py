@@ -36,11 +36,12 @@ class Life:
         task: asyncio.Task[Any] = context.run(lambda: asyncio.get_running_loop().create_task(work()))
         return task
 
-    def waited(self) -> None:
-        """One more await; the k-th is the last."""
+    def goes_on(self) -> bool:
+        """Count one more await; False after the last."""
         self.awaits += 1
         if self.awaits == self._ends_at:
             self.end()
+        return not self.is_over
 
     def end(self) -> None:
         self.ended.set()
@@ -92,8 +93,7 @@ class _Mortal(Coroutine[Any, Any, Any]):
         if self._life.is_over:
             return self._life.never()
         waits_for = step()
-        self._life.waited()
-        return self._life.never() if self._life.is_over else waits_for
+        return waits_for if self._life.goes_on() else self._life.never()
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self._inner.__await__()
