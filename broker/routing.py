@@ -52,7 +52,7 @@ class RouteRequest:
     agents: tuple[RouteAgent, ...]
     v: int = VERSION
     may_hold: bool = False
-    """Whether a task may be left waiting for an agent that is full now; such agents are then in the request."""
+    """Tasks may be left waiting for an agent that is full now; `agents` then holds such agents too."""
 
 
 class RouteReason(StrEnum):

@@ -66,6 +66,9 @@ class AgentTable:
         self._agents: dict[str, AgentRecord] = {}
         self._available: dict[str, dict[str, None]] = {}
         self._by_kind: dict[str, dict[str, None]] = {}
+        self._full: dict[str, dict[str, None]] = {}
+        self.freed = 0
+        """Grows whenever a slot gets free or an agent becomes available."""
         self.declared: set[str] = set()
         """Kinds that any agent ever declared."""
 
@@ -98,6 +101,7 @@ class AgentTable:
         for kind in agent.kinds:
             self._by_kind.get(kind, {}).pop(agent.agent_id, None)
             self._available.get(kind, {}).pop(agent.agent_id, None)
+            self._full.get(kind, {}).pop(agent.agent_id, None)
         agent.kinds = kinds
         self.declared.update(kinds)
         for kind in kinds:
@@ -106,13 +110,21 @@ class AgentTable:
 
     def refresh(self, agent: AgentRecord) -> None:
         """Bring the index in line after anything changed that decides availability."""
-        is_available = agent.state is AgentState.ONLINE and agent.free > 0
+        is_online = agent.state is AgentState.ONLINE
+        is_available = is_online and agent.free > 0
+        is_full = is_online and agent.free <= 0 and not agent.is_probing
         for kind in agent.kinds:
             index = self._available.setdefault(kind, {})
             if not is_available:
                 index.pop(agent.agent_id, None)
             elif agent.agent_id not in index:
                 index[agent.agent_id] = None
+                self.freed += 1
+            full = self._full.setdefault(kind, {})
+            if is_full:
+                full[agent.agent_id] = None
+            else:
+                full.pop(agent.agent_id, None)
 
     def occupy(self, agent_id: str, task_id: str) -> None:
         agent = self.enter(agent_id)
@@ -122,6 +134,7 @@ class AgentTable:
     def vacate(self, agent_id: str, task_id: str) -> None:
         agent = self._agents.get(agent_id)
         if agent is not None and agent.tasks.pop(task_id, 0) is None:
+            self.freed += 1
             self.refresh(agent)
 
     def cool_down(self, agent: AgentRecord, until: float) -> None:
@@ -135,6 +148,10 @@ class AgentTable:
     def available(self, kind: str) -> Iterator[AgentRecord]:
         """Agents that are online, declare the kind and have a free slot, longest waiting first."""
         return (self._agents[name] for name in self._available.get(kind, ()))
+
+    def full(self, kind: str) -> Iterator[AgentRecord]:
+        """Agents that are online and declare the kind, but have no free slot."""
+        return (self._agents[name] for name in self._full.get(kind, ()))
 
     def of_kind(self, kind: str) -> Iterator[AgentRecord]:
         return (self._agents[name] for name in self._by_kind.get(kind, ()))

@@ -54,6 +54,12 @@ class Thresholds:
     most_held: int = 512
     batch: int = 256
     most_candidates: int = 200
+    hold_from_s: float = 0.25
+    """Kinds whose fastest agent needs so long may wait for a full agent, if the router says so."""
+    hold_ahead: int = 8
+    """Tasks beyond the free slots that the router is asked about, if they may wait for a full agent."""
+    hold_look_s: float = 0.5
+    """Tasks that wait for a full agent are asked about again after so long, if nothing changed before."""
     loop_stall_s: float = 2.0
     ageing_s: float = 60.0
     """Waiting that counts as one priority higher, at one pick in `ageing_every`."""

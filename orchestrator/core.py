@@ -30,7 +30,7 @@ class Core:
         self._handlers: dict[type, Callable[[Memory, Any], None]] = {
             events.TaskPulled: _pulled,
             events.TaskUnreadable: _unreadable,
-            events.Routed: lambda m, e: dispatch.routed(m, e.round, e.choices, e.model),
+            events.Routed: lambda m, e: dispatch.routed(m, e.round, e.choices, e.model, e.held),
             events.RouteFailed: lambda m, e: dispatch.route_failed(m, e.round, e.reason),
             events.Written: _written,
             events.WriteFailed: _write_failed,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 
 from outrider.broker.routing import Choice, RouteAgent, RouteReason, RouteRequest, RouteTask
 from outrider.broker.states import AgentState
@@ -15,6 +16,7 @@ from outrider.orchestrator import attempts
 from outrider.orchestrator.agent_table import AgentRecord
 from outrider.orchestrator.attempts import make_ready, write
 from outrider.orchestrator.fallback import choose
+from outrider.orchestrator.holding import is_slow, must_wait, set_aside
 from outrider.orchestrator.instructions import GiveBack, Release, Route
 from outrider.orchestrator.model import Memory, Round, TaskRecord
 from outrider.orchestrator.transitions import TaskPhase, Trigger
@@ -26,30 +28,39 @@ def start_round(m: Memory) -> None:
         return
     agents: dict[str, AgentRecord] = {}
     picked: list[TaskRecord] = []
-    for kind in m.ready.kinds():
-        if m.pauses.covers(kind):
+    may_hold = False
+    for kind in dict.fromkeys([*m.ready.kinds(), *m.aside]):
+        if m.pauses.covers(kind) or must_wait(m, kind):
             continue
         candidates = _candidates(m, kind)
         if candidates:
-            picked += _pick(m, kind, candidates, m.thresholds.batch - len(picked))
+            ahead = m.thresholds.hold_ahead if is_slow(m, kind, candidates) else 0
+            may_hold = may_hold or ahead > 0
+            picked += _pick(m, kind, candidates, m.thresholds.batch - len(picked), ahead)
             agents |= {agent.agent_id: agent for agent in candidates}
     if not picked:
         return
+    if may_hold:
+        agents |= _full(m, {task.kind for task in picked})
     picked.sort(key=lambda task: (task.priority, task.order))
-    route(m, picked, list(agents.values()))
+    route(m, picked, list(agents.values()), may_hold=may_hold)
 
 
 def _candidates(m: Memory, kind: str) -> list[AgentRecord]:
-    found = []
-    for agent in m.agents.available(kind):
-        found.append(agent)
-        if len(found) == m.thresholds.most_candidates:
-            break
+    return list(islice(m.agents.available(kind), m.thresholds.most_candidates))
+
+
+def _full(m: Memory, kinds: set[str]) -> dict[str, AgentRecord]:
+    """Agents that a task may be left waiting for."""
+    found: dict[str, AgentRecord] = {}
+    for kind in sorted(kinds):
+        found |= {a.agent_id: a for a in islice(m.agents.full(kind), m.thresholds.most_candidates)}
     return found
 
 
-def _pick(m: Memory, kind: str, candidates: list[AgentRecord], most: int) -> list[TaskRecord]:
-    room = min(most, sum(agent.free for agent in candidates))
+def _pick(m: Memory, kind: str, candidates: list[AgentRecord], most: int, ahead: int) -> list[TaskRecord]:
+    """As many as there are free slots, and some `ahead` if tasks may wait for an agent that is full."""
+    room = min(most, sum(agent.free for agent in candidates) + ahead)
     picked: list[TaskRecord] = []
     while len(picked) < room:
         task_id = m.ready.pop(kind)
@@ -92,14 +103,15 @@ def give_back(m: Memory, task: TaskRecord, delay_s: float) -> None:
     m.out += (GiveBack(task.task_id, delay_s), Release(task.task_id))
 
 
-def route(m: Memory, picked: list[TaskRecord], agents: list[AgentRecord]) -> None:
+def route(m: Memory, picked: list[TaskRecord], agents: list[AgentRecord], *, may_hold: bool = False) -> None:
     """Put one round to the router."""
     m.rounds += 1
     shared = all(agent.kinds == agents[0].kinds for agent in agents)
     tasks = {task.task_id: _route_task(m, task, agents, shared) for task in picked}
-    m.round = Round(m.rounds, tasks)
+    m.round = Round(m.rounds, tasks, may_hold)
     kinds = {task.kind for task in picked}
-    request = RouteRequest(tuple(tasks.values()), tuple(_route_agent(agent, kinds) for agent in agents))
+    offered = tuple(_route_agent(agent, kinds) for agent in agents)
+    request = RouteRequest(tuple(tasks.values()), offered, may_hold=may_hold)
     m.out.append(Route(m.rounds, request))
 
 
@@ -119,7 +131,9 @@ def _route_agent(agent: AgentRecord, kinds: Iterable[str]) -> RouteAgent:
     return RouteAgent(agent.agent_id, slots, agent.in_flight, means, agent.labels)
 
 
-def routed(m: Memory, number: int, choices: tuple[Choice, ...], model: str) -> None:
+def routed(
+    m: Memory, number: int, choices: tuple[Choice, ...], model: str, held: tuple[str, ...] = ()
+) -> None:
     """Assign what the router chose, as far as it makes sense; the rest goes by the built-in rule or waits."""
     round_ = _finish_round(m, number)
     if round_ is None:
@@ -136,12 +150,21 @@ def routed(m: Memory, number: int, choices: tuple[Choice, ...], model: str) -> N
             assign(m, task, choice, model)
         else:
             doubtful.append(task)
-    if len(left) == len(asked):
+    if round_.may_hold and not set(held).isdisjoint(round_.tasks) and _anybody_busy(m, round_):
+        set_aside(m, left)
+        left = []
+    elif len(left) == len(asked):
         left, doubtful = [], left
     for task in left:
         put_back(m, task)
     m.counters["router_bad_answers"] += len(doubtful)
     by_rule(m, doubtful, RouteReason.FALLBACK_BAD_ANSWER)
+
+
+def _anybody_busy(m: Memory, round_: Round) -> bool:
+    """Whether some attempt runs whose end a task could wait for."""
+    kinds = {task.kind for task in round_.tasks.values()}
+    return any(agent.in_flight for kind in kinds for agent in m.agents.of_kind(kind))
 
 
 def _still_asked(m: Memory, round_: Round) -> list[TaskRecord]:

@@ -54,6 +54,7 @@ class Routed:
     round: int
     choices: tuple[Choice, ...]
     model: str
+    held: tuple[str, ...] = ()
 
 
 @quickly_made

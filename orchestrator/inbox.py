@@ -119,7 +119,7 @@ class Door:
         except OutriderError as error:
             log.warning("the router's answer is not usable: %s", error.message)
             return events.RouteFailed(number, RouteReason.FALLBACK_BAD_ANSWER)
-        return events.Routed(number, answer.choices, answer.model)
+        return events.Routed(number, answer.choices, answer.model, answer.held)
 
     def chunk(self, subject: str) -> events.Event:
         agent_id, task_id, attempt = parse_chunk(subject)

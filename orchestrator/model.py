@@ -86,6 +86,18 @@ class Round:
 
     number: int
     tasks: dict[str, RouteTask]
+    may_hold: bool = False
+
+
+@dataclass(slots=True)
+class Aside:
+    """Tasks that wait for a full agent, and what has to change before they are asked about again."""
+
+    tasks: list[str] = field(default_factory=list)
+    freed: int = 0
+    until: float = 0.0
+    is_backlog: bool = False
+    """More tasks were ready than were asked about: those behind wait as well, a new one changes nothing."""
 
 
 @dataclass(slots=True)
@@ -108,6 +120,8 @@ class Memory:
     """Silent orchestrators whose tasks are taken over, until they are heard again."""
     round: Round | None = None
     rounds: int = 0
+    aside: dict[str, Aside] = field(default_factory=dict)
+    """By kind: tasks left waiting for an agent that is full now."""
     arrivals: int = 0
     writes: int = 0
     is_recovered: bool = False

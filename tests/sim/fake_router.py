@@ -27,7 +27,8 @@ class FakeRouter(Node):
         if self.mode == "mute" or reply is None:
             return
         slow_s = self.loop.random.uniform(0.1, 1.0) if self.mode == "slow" else 0.001
-        answer = RouteAnswer(self._choices(request), "sim")
+        choices = self._choices(request)
+        answer = RouteAnswer(choices, "sim", held=self._held(request, choices))
         self.after(slow_s, lambda: self.link.send(lambda: reply(answer)))
 
     def _choices(self, request: RouteRequest) -> tuple[Choice, ...]:
@@ -38,10 +39,17 @@ class FakeRouter(Node):
         for task in request.tasks:
             if self.mode == "partial" and self.loop.chance(0.5):
                 continue
+            if self.mode == "sound" and request.may_hold and self.loop.chance(0.3):
+                continue
             choice = self._lie(task) if self.mode == "lying" else self._choose(task, request.agents, taken)
             if choice is not None:
                 found.append(choice)
         return tuple(found)
+
+    def _held(self, request: RouteRequest, choices: tuple[Choice, ...]) -> tuple[str, ...]:
+        chosen = {choice.task_id for choice in choices}
+        left = [task.task_id for task in request.tasks if task.task_id not in chosen]
+        return tuple(left) if request.may_hold and self.mode in ("sound", "partial") else ()
 
     def _choose(
         self, task: RouteTask, agents: tuple[RouteAgent, ...], taken: dict[str, int]

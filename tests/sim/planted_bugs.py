@@ -14,7 +14,7 @@ from outrider.broker.messages import Settled, Verdict
 from outrider.broker.outcomes import Failed
 from outrider.ledger import fold
 from outrider.ledger.fold import Story
-from outrider.orchestrator import aftermath, attempts, core, dispatch, events, health, instructions
+from outrider.orchestrator import aftermath, attempts, core, dispatch, events, health, holding, instructions
 from outrider.orchestrator.model import Memory, TaskRecord
 from outrider.orchestrator.ready_queue import ReadyQueue
 from outrider.orchestrator.transitions import TaskPhase
@@ -54,6 +54,11 @@ def told_before_recorded() -> list[Swap]:
         )
 
     return [(dispatch, "assign", assign)]
+
+
+@bug
+def held_and_forgotten() -> list[Swap]:
+    return [(holding, "make_ready", nothing)]
 
 
 @bug

@@ -265,7 +265,7 @@ def _routed(number: int, answer: RouteAnswer | Unheard) -> events.Event:
         return events.RouteFailed(number, RouteReason.FALLBACK_NO_ROUTER)
     if not all(_is_decodable(choice) for choice in answer.choices):
         return events.RouteFailed(number, RouteReason.FALLBACK_BAD_ANSWER)
-    return events.Routed(number, answer.choices, answer.model)
+    return events.Routed(number, answer.choices, answer.model, answer.held)
 
 
 def _is_decodable(choice: Choice) -> bool:
