@@ -13,14 +13,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.prove.cluster import kill_leaders
 from tests.prove.kills import Wanted, prove_kills
 from tests.prove.nursery import PROJECT
+from tests.prove.power import cut_power
 from tests.prove.report import lines, table
 
-PROOFS = ("kills", "awaits")
+PROOFS = ("kills", "awaits", "cluster", "power")
 FAILURES = ("seeds_failed", "failed_at", "failures")
 HELP = """proofs: kills (random kill -9 and freezes of every part), awaits (a crash at every await of the
-orchestrator). Without a name: all, or only the kill schedules when their number, tasks or seed is given."""
+orchestrator), cluster (three nodes lose the leader under load), power (a power cut; needs root and loop
+devices). Without a name: all, or only the kill schedules when their number, tasks or seed is given."""
 
 
 def _arguments() -> argparse.Namespace:
@@ -36,6 +39,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--defaults", type=int, help="how many run with default thresholds (full form: 5)")
     parser.add_argument("--at-once", type=int, default=4, help="schedules side by side (default 4)")
     parser.add_argument("--sample", type=int, help="awaits: so many crash points instead of all")
+    parser.add_argument("--leader-kills", type=int, default=10, help="cluster: how many (default 10)")
+    parser.add_argument("--cuts", type=int, default=3, help="power: how many, and a control (default 3)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
     unknown = set(args.proofs) - set(PROOFS)
@@ -88,7 +93,17 @@ async def _prove(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         figures |= await prove_kills(_wanted(args), folder, _say)
     if "awaits" in chosen:
         figures["awaits"] = await _awaits(args)
+    if "cluster" in chosen:
+        figures["cluster"] = await kill_leaders(_own(folder, "cluster"), args.leader_kills, _say)
+    if "power" in chosen:
+        figures["power"] = await cut_power(_own(folder, "power"), args.cuts, args.seed or 1, _say)
     return figures
+
+
+def _own(folder: Path, name: str) -> Path:
+    own = folder / name
+    own.mkdir()
+    return own
 
 
 def _has_failed(figures: dict[str, Any]) -> bool:

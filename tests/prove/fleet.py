@@ -32,15 +32,23 @@ SHORT = {
     "OUTRIDER_BACKOFF_CAP_S": "2",
     "OUTRIDER_COOL_DOWN_S": "1",
     "OUTRIDER_UNFIT_FIRST_S": "0.2",
+    "OUTRIDER_SNAPSHOT_EVERY": "60",
 }
 """Thresholds that make a schedule a matter of seconds; what they mean does not change."""
+
+NOBODYS_FAULT = {"OUTRIDER_LOST_BEFORE_POISON": "20"}
+"""Here agents are killed, so a task that several of them died with is no poison."""
 
 
 class Fleet:
     """The processes by role, and the server."""
 
-    def __init__(self, nursery: Nursery, folder: Path, *, is_default: bool) -> None:
+    def __init__(
+        self, nursery: Nursery, folder: Path, *, is_default: bool, servers: NatsSettings | None = None
+    ) -> None:
+        """On a server of its own, or on `servers` that others look after."""
         self.server = PrivateServer(store=folder / "store")
+        self._servers = servers
         self._folder = folder
         self._thresholds = {} if is_default else SHORT
         self._server_is_down = False
@@ -58,7 +66,7 @@ class Fleet:
 
     @property
     def settings(self) -> NatsSettings:
-        return NatsSettings(url=self.server.url, source="proof")
+        return self._servers or NatsSettings(url=self.server.url, source="proof")
 
     @property
     def all_parts(self) -> list[Part]:
@@ -66,6 +74,10 @@ class Fleet:
 
     async def start(self) -> None:
         await self.server.start()
+        await self.start_parts()
+
+    async def start_parts(self) -> None:
+        """Start every process and wait until each said that it is ready."""
         for part in self.all_parts:
             part.start(self._environment(part))
         async with asyncio.timeout(READY_WITHIN_S):
@@ -77,9 +89,10 @@ class Fleet:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         return (
             inherited
+            | NOBODYS_FAULT
             | self._thresholds
             | {
-                "NATS_URL": self.server.url,
+                "NATS_URL": self.settings.url,
                 "OUTRIDER_FLEET": FLEET,
                 "OUTRIDER_STATE": str(self._folder / "state"),
                 "OUTRIDER_PROVE_NOTES": str(self._notes(part)),
@@ -115,12 +128,16 @@ class Fleet:
         await self.server.start()
         self._server_is_down = False
 
-    def end(self) -> None:
-        """Kill everything, whatever state it is in."""
+    def end_parts(self) -> None:
+        """Kill every process but the server, whatever state it is in."""
         for part in self.all_parts:
+            part.is_down = True
             if part.pid:
                 with contextlib.suppress(ProcessLookupError):
                     part.kill()
+
+    def end(self) -> None:
+        self.end_parts()
         self.server.kill()
 
 

@@ -29,6 +29,7 @@ class Part:
         self._output = folder / f"{name}.log"
         self._env: dict[str, str] = {}
         self.pid = 0
+        """0 while it does not exist."""
         self.is_down = False
         """Killed or frozen by a fault that is not over."""
         self.ended_by_itself: list[str] = []
@@ -49,6 +50,7 @@ class Part:
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
         self._nursery.reap(self.pid)
+        self.pid = 0
 
     def freeze(self) -> None:
         self._signal(signal.SIGSTOP)
