@@ -116,7 +116,7 @@ def _print(figures: dict[str, Any]) -> None:
     if "schedules" in figures:
         print("kill schedules\n" + table(figures))
     for name, value in figures.items():
-        if name in PROOFS:
+        if name in PROOFS and isinstance(value, dict):
             print(f"{name}\n{lines(value)}")
 
 

@@ -21,12 +21,15 @@ from outrider.ledger.entries import entry_from_map
 from outrider.ledger.fold import Record
 from tests.prove.blows import Blow, Striker
 from tests.prove.book import Book
+from tests.prove.by_bridge import submit_by_bridge
 from tests.prove.fleet import FLEET, Fleet, running_fleet
 from tests.prove.nursery import Nursery
 from tests.prove.passing import pass_time
 from tests.prove.plan import KIND, Plan
 from tests.prove.verdict import Verdict, judge
 from tests.prove.work import TERMINAL_WITHIN_S, submit_all, until_settled
+
+BY_BRIDGE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +100,16 @@ async def _live(fleet: Fleet) -> AsyncIterator[Book]:
 
 
 async def _blows_and_batches(plan: Plan, fleet: Fleet, client: Client, live: Book) -> list[Blow]:
-    """Send a batch, strike, and so on; returns when all is sent and everybody stands again."""
-    striker = Striker(fleet, live)
+    """Send a batch, strike, and so on; returns when all is sent and everybody stands again.
+
+    Of each batch some go through the bridge, the others straight to NATS.
+    """
+    striker, label, bridge = Striker(fleet, live), str(plan.seed), fleet.parts["bridge"][0]
     async with asyncio.TaskGroup() as group:
         mending = []
         for number, batch in enumerate(plan.batches):
-            group.create_task(submit_all(client, live, str(plan.seed), batch))
+            group.create_task(submit_by_bridge(bridge, live, label, batch[:BY_BRIDGE]))
+            group.create_task(submit_all(client, live, label, batch[BY_BRIDGE:]))
             if number < len(plan.faults):
                 fault = plan.faults[number]
                 mending.append(await striker.strike(fault))
