@@ -5,6 +5,7 @@ It draws from a generator of its own, so that a seed's other events are the same
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
@@ -13,12 +14,18 @@ from outrider.broker.errors import OutriderError
 from outrider.broker.follower import Stored
 from outrider.ledger import snapshot as snapshots
 from outrider.ledger.archive import MOST_SNAPSHOTS
+from outrider.ledger.control import decode_control
 from outrider.ledger.entries import decode_entry, decode_member
 from outrider.ledger.state import Kept, LedgerState
 from tests.sim.fake_jetstream import FakeStream, Message
 
 DAMAGED = 0.25
 FLEET = "t"
+DECODERS: dict[str, Callable[[bytes], object]] = {
+    "ledger": decode_entry,
+    "member": decode_member,
+    "control": decode_control,
+}
 
 
 def as_stored(message: Message) -> Stored:
@@ -26,7 +33,7 @@ def as_stored(message: Message) -> Stored:
 
 
 def as_message(stored: Stored) -> Message:
-    decode = decode_member if ".member." in stored.subject else decode_entry
+    decode = DECODERS[stored.subject.split(".", 2)[1]]
     return Message(stored.seq, stored.subject, decode(stored.data), stored.stored_at)
 
 

@@ -11,7 +11,7 @@ MOST_MEMORY_MB = 256.0
 
 @pytest.mark.slow
 async def test_the_first_assignment_comes_soon_and_memory_is_bounded() -> None:
-    report = await measure(entries=60_000, queued=5_000, every=20_000, is_whole=True)
+    report = await measure(entries=60_000, queued=5_000, every=20_000)
     assert report["snapshot"]["open_tasks"] <= 1, "what is open was assigned after the snapshot"
     for form in ("without_snapshot", "with_snapshot"):
         assert report[form]["first_assignment_s"] <= FIRST_ASSIGNMENT_WITHIN_S, report
