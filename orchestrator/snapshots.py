@@ -42,11 +42,11 @@ async def keep_snapshots(
             continue
         with contextlib.suppress(OutriderError):
             done = max([0, *await archive.seqs()])
-            if mark > done and not await write_by_child(connection, subjects, mark):
+            if mark > done and not await _write_by_child(connection, subjects, mark):
                 await asyncio.sleep(AGAIN_S)
 
 
-async def write_by_child(connection: Connection, subjects: Subjects, seq: int) -> bool:
+async def _write_by_child(connection: Connection, subjects: Subjects, seq: int) -> bool:
     """Run the child; tells whether it succeeded. What it has to say it says on stderr."""
     job = {"settings": to_map(connection.settings), "fleet": subjects.fleet, "seq": seq}
     writer = (sys.executable, "-m", "outrider.orchestrator.snapshot_writer")
