@@ -26,7 +26,6 @@ from outrider.ledger.snapshot import take
 from outrider.ledger.state import LedgerState
 
 log = logging.getLogger("outrider.snapshot")
-LEAST_PRIORITY = 19
 
 
 async def write_snapshot(connection: Connection, subjects: Subjects, seq: int) -> bool:
@@ -61,9 +60,9 @@ def _end_with_parent() -> None:
 def main() -> int:
     """Do the job on stdin; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="outrider: %(message)s", stream=sys.stderr)
-    if hasattr(os, "nice"):
-        os.nice(LEAST_PRIORITY)
     job = json.loads(sys.stdin.buffer.readline())
+    if hasattr(os, "nice"):
+        os.nice(int(job["nice"]))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         asyncio.run(_run(job))

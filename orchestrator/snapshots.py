@@ -1,4 +1,4 @@
-"""Has a snapshot written whenever the ledger has grown enough, by a child of the least priority.
+"""Has a snapshot written whenever the ledger has grown enough, by a child of low priority.
 
 Why a child: folding 50,000 entries takes seconds of CPU, which nobody's task shall wait for.
 """
@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 5.0
 AGAIN_S = 60.0
 WRITTEN_WITHIN_S = 900.0
+MOST_AT_ONCE = 5
+"""Marks that one child passes, so that what it did is soon kept."""
+LEAST_PRIORITY = 19
 
 
 async def keep_snapshots(
@@ -42,13 +45,21 @@ async def keep_snapshots(
             continue
         with contextlib.suppress(OutriderError):
             done = max([0, *await archive.seqs()])
-            if mark > done and not await _write_by_child(connection, subjects, mark):
-                await asyncio.sleep(AGAIN_S)
+            behind = (mark - done) // every
+            if behind > 0:
+                seq = min(mark, (done // every + MOST_AT_ONCE) * every)
+                if not await _write_by_child(connection, subjects, seq, niceness(behind)):
+                    await asyncio.sleep(AGAIN_S)
 
 
-async def _write_by_child(connection: Connection, subjects: Subjects, seq: int) -> bool:
+def niceness(behind: int) -> int:
+    """How little the child insists on the CPU: not at all, but more when it is many marks behind."""
+    return max(0, LEAST_PRIORITY - 2 * (behind - 1))
+
+
+async def _write_by_child(connection: Connection, subjects: Subjects, seq: int, nice: int) -> bool:
     """Run the child; tells whether it succeeded. What it has to say it says on stderr."""
-    job = {"settings": to_map(connection.settings), "fleet": subjects.fleet, "seq": seq}
+    job = {"settings": to_map(connection.settings), "fleet": subjects.fleet, "seq": seq, "nice": nice}
     writer = (sys.executable, "-m", "outrider.orchestrator.snapshot_writer")
     try:
         child = await asyncio.create_subprocess_exec(*writer, stdin=asyncio.subprocess.PIPE, stdout=DEVNULL)
