@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
+from nats.protocol.parser import AWAITING_CONTROL_LINE, MAX_CONTROL_LINE_SIZE, Parser
 
 END = b"\r\n"
+SMALL = 128 * 1024
+"""Larger bodies come in many pieces: they are gathered by nats-py, piece by piece."""
 
 
 class QuickParser(Parser):
@@ -21,6 +23,9 @@ class QuickParser(Parser):
                 data = bytes(self.buf) + data
                 self.buf.clear()
             data = data[await self._whole_messages(data) :]
+            if _is_begun_message(data):
+                self.buf.extend(data)
+                data = b""
         if data:
             await super().parse(data)
         self.nc.write_now()
@@ -44,6 +49,17 @@ class QuickParser(Parser):
             if self.buf or self.state != AWAITING_CONTROL_LINE:
                 break
         return start
+
+
+def _is_begun_message(data: bytes) -> bool:
+    """Whether `data` is the first part of a message that is small enough to wait for the rest of it here."""
+    if not data.startswith((b"MSG ", b"HMSG ")):
+        return False
+    line, end, _ = data.partition(END)
+    if not end:
+        return len(line) < MAX_CONTROL_LINE_SIZE
+    found = _sizes(line)
+    return found is not None and found[-1] <= SMALL
 
 
 def _sizes(line: bytes) -> tuple[bytes, int, bytes, int, int] | None:

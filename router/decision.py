@@ -36,7 +36,14 @@ def draw(task_id: str, purpose: str) -> float:
 
 def draws(task_id: str, agents: NDArray[np.uint64]) -> Costs:
     """A number in [0, 1) for the task with each agent hash."""
-    mixed = (agents ^ np.uint64(hash_of(task_id))) * _MIX
+    found: Costs = draws_for_all((task_id,), agents)[0]
+    return found
+
+
+def draws_for_all(task_ids: Sequence[str], agents: NDArray[np.uint64]) -> Costs:
+    """The same for several tasks, a row each."""
+    tasks = np.array([hash_of(task_id) for task_id in task_ids], np.uint64)
+    mixed = (agents ^ tasks[:, None]) * _MIX
     mixed ^= mixed >> _SHIFT
     mixed *= _MIX
     found: Costs = (mixed >> np.uint64(11)).astype(np.float64) / 2.0**53
@@ -95,10 +102,10 @@ def choose_jointly(
         waiting[group_of[task]].append(task)
     taken = [Taken(-1, costs[group]) for group in group_of]
     visible = np.where(slots.open, costs, np.inf)
+    tosses = 1.0 + TIE_BREAK * draws_for_all(task_ids, slots.hashes)
     while (group := _most_urgent(visible, waiting)) >= 0:
         task = waiting[group].pop()
-        row = visible[group] * (1.0 + TIE_BREAK * draws(task_ids[task], slots.hashes))
-        slot = int(row.argmin())
+        slot = int((visible[group] * tosses[task]).argmin())
         taken[task] = Taken(slot, visible[group].copy())
         visible[:, slot] = np.inf
         following = slots.take(slot)
@@ -110,7 +117,7 @@ def choose_jointly(
 def _most_urgent(visible: Costs, waiting: Sequence[Sequence[int]]) -> int:
     """The group with the largest regret that has a task and a place for it, or -1."""
     if len(waiting) == 1:
-        return 0 if waiting[0] and np.isfinite(visible[0]).any() else -1
+        return 0 if waiting[0] and visible[0].min() < np.inf else -1
     second_at = min(1, visible.shape[1] - 1)
     best, second = np.partition(visible, second_at, axis=1)[:, [0, second_at]].T
     able = np.isfinite(best) & np.array([bool(tasks) for tasks in waiting])

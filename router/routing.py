@@ -14,7 +14,7 @@ from outrider.router.alone import choose_alone
 from outrider.router.config import RouterSettings
 from outrider.router.predictor import Predictor
 from outrider.router.statistics import Statistics
-from outrider.router.turn import Batch, Turn
+from outrider.router.turn import Batch, Turn, door_of
 
 MOST_TASKS = 1024
 MOST_AGENTS = 20_000
@@ -74,7 +74,8 @@ def _place(batch: Batch, tasks: Sequence[RouteTask]) -> None:
     pending = list(tasks)
     while pending:
         turn, pending = pending[:TOGETHER], pending[TOGETHER:]
-        turn = [task for task in turn if batch.places_for(task)]
+        places = batch.places_behind(door_of(task) for task in turn)
+        turn = [task for task in turn if places[door_of(task)]]
         before = len(batch.choices)
         if turn:
             Turn(batch, turn).choose()

@@ -5,7 +5,7 @@ Pure: the batch holds what is known and the load as it grows with each choice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,9 +89,10 @@ class Batch:
     def free(self) -> Indexes:
         return np.maximum(self.fleet.slots - self.fleet.in_flight, 0).astype(np.intp)
 
-    def places_for(self, task: RouteTask) -> int:
-        """How many agents could take the task now."""
-        return int(np.count_nonzero(self.allowed_for(door_of(task)) & (self.free() > 0)))
+    def places_behind(self, doors: Iterable[Door]) -> dict[Door, int]:
+        """How many agents could take a task of each door now."""
+        has_room = self.free() > 0
+        return {door: int(np.count_nonzero(self.allowed_for(door) & has_room)) for door in set(doors)}
 
     def allowed_for(self, door: Door) -> NDArray[np.bool_]:
         if door not in self._allowed:
@@ -121,7 +122,7 @@ class Turn:
         groups: dict[_Group, int] = {}
         self._group_of = [groups.setdefault(_Group(door_of(task), task.facts), len(groups)) for task in tasks]
         self._groups = list(groups)
-        self._able = {door_of(task): batch.places_for(task) for task in tasks}
+        self._able = batch.places_behind(group.door for group in groups)
         self._explorers = self._draw_explorers()
         self._agent, self._extra, self._later, asked = self._shortlist()
         self._finish = np.full((len(groups), len(self._agent)), np.inf)
@@ -136,15 +137,21 @@ class Turn:
         rate = self._batch.settings.explore_rate
         if self._batch.settings.policy == "random":
             return {}
+        unknown = {door: self._hardly_known(door) for door in self._able}
         found = {}
         for number, task in enumerate(self._tasks):
-            if draw(task.task_id, "explore") < rate:
-                able = self._batch.allowed_for(door_of(task)) & (self._free > 0)
-                unknown = np.flatnonzero(able & (self._batch.view(task.kind).count < WELL_KNOWN))
-                if len(unknown) and np.count_nonzero(able) > 1:
-                    order = draws(task.task_id, self._batch.hashes[unknown])
-                    found[number] = int(unknown[order.argmin()])
+            among = unknown[door_of(task)]
+            if len(among) and draw(task.task_id, "explore") < rate:
+                order = draws(task.task_id, self._batch.hashes[among])
+                found[number] = int(among[order.argmin()])
         return found
+
+    def _hardly_known(self, door: Door) -> Indexes:
+        """Agents that could take such a task, are hardly known at its kind, and are not the only ones."""
+        if self._able[door] < 2:
+            return np.empty(0, np.intp)
+        able = self._batch.allowed_for(door) & (self._free > 0)
+        return np.flatnonzero(able & (self._batch.view(door[0]).count < WELL_KNOWN))
 
     def _shortlist(self) -> tuple[Indexes, Indexes, Numbers, dict[str, Indexes]]:
         """The slots worth asking about: agents, places, seconds until free, and those of each kind."""
@@ -215,13 +222,9 @@ class Turn:
         rest = [number for number in range(len(self._tasks)) if number not in explored]
         group_of, ids = [self._group_of[n] for n in rest], [self._tasks[n].task_id for n in rest]
         chosen = dict(zip(rest, choose_jointly(costs, group_of, ids, slots), strict=True)) | explored
-        self._explain(
-            [
-                self._placed(number, taken, is_random or number in explored)
-                for number, taken in chosen.items()
-                if taken.slot >= 0
-            ]
-        )
+        placed = {number: taken for number, taken in chosen.items() if taken.slot >= 0}
+        if placed:
+            self._explain(self._placed(placed, range(len(self._tasks)) if is_random else explored))
 
     def _explore(self, number: int, agent: int, slots: Slots) -> Taken:
         at = np.flatnonzero((self._agent == agent) & slots.open & (self._extra == 0))
@@ -231,14 +234,19 @@ class Turn:
         slots.take(int(at[0]))
         return Taken(int(at[0]), costs)
 
-    def _placed(self, number: int, taken: Taken, explored: bool) -> _Placed:
-        row = self._group_of[number]
-        finish = np.where(np.isfinite(taken.costs), self._finish[row], np.inf)
-        best = finish.argsort(kind="stable")[:BEST].tolist()
-        ranked = [slot for slot in best if finish[slot] < np.inf]
-        if taken.slot not in ranked:
-            ranked = [*ranked[: BEST - 1], taken.slot]
-        return _Placed(self._tasks[number], row, taken.slot, ranked, explored)
+    def _placed(self, placed: Mapping[int, Taken], explored: Container[int]) -> list[_Placed]:
+        rows = [self._group_of[number] for number in placed]
+        open_costs = np.isfinite(np.array([taken.costs for taken in placed.values()]))
+        finish = np.where(open_costs, self._finish[rows], np.inf)
+        best = finish.argsort(axis=1, kind="stable")[:, :BEST]
+        ends = np.take_along_axis(finish, best, axis=1).tolist()
+        found = []
+        for (number, taken), row, slots, at in zip(placed.items(), rows, best.tolist(), ends, strict=True):
+            ranked = [slot for slot, end in zip(slots, at, strict=True) if end < np.inf]
+            if taken.slot not in ranked:
+                ranked = [*ranked[: BEST - 1], taken.slot]
+            found.append(_Placed(self._tasks[number], row, taken.slot, ranked, number in explored))
+        return found
 
     def _explain(self, placed: Sequence[_Placed]) -> None:
         p90 = self._p90(placed)
