@@ -83,6 +83,14 @@ class QueueFull(OutriderError):
 
     code = "queue_full"
     default_hint = "try again in a few seconds, or add agents"
+    retry_after_s: ClassVar[float] = 2.0
+    """How long to wait at least before it is worth another try."""
+
+
+LEDGER_HINT = (
+    "try again in a minute: room comes as entries age; or raise its max_bytes with `nats stream edit`"
+)
+"""What to do about a QueueFull that comes from LEDGER."""
 
 
 class IdempotencyConflict(OutriderError):

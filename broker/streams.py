@@ -10,7 +10,15 @@ from outrider.broker.errors import StreamDrift
 from outrider.broker.stream_limits import GIB, StreamLimits
 from outrider.broker.subjects import Subjects
 
-__all__ = ["GIB", "StreamLimits", "drift", "ensure_streams", "ensure_task_consumer", "stream_definitions"]
+__all__ = [
+    "GIB",
+    "StreamLimits",
+    "drift",
+    "ensure_streams",
+    "ensure_task_consumer",
+    "other_bounds",
+    "stream_definitions",
+]
 
 log = logging.getLogger(__name__)
 

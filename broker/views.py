@@ -60,6 +60,8 @@ class AgentList:
     kinds: tuple[str, ...] = ()
     paused: tuple[str, ...] = ()
     """Kinds whose tasks wait because somebody said so."""
+    refuses: str | None = None
+    """Why no new task is taken now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +79,7 @@ class OrchestratorStats:
     """Kinds with a pause of their own."""
     dead_letters: int = 0
     """Neither requeued nor discarded."""
+    ledger_used: float | None = None
+    """How full LEDGER is, of 1."""
+    refuses: str | None = None
+    """Why no new task is taken now."""

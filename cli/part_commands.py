@@ -47,11 +47,13 @@ def run_orchestrator(options: argparse.Namespace) -> int:
     here = surroundings(options)
 
     async def serve(stop: asyncio.Event, on_ready: OnReady) -> None:
+        from outrider.broker.stream_limits import StreamLimits  # noqa: PLC0415
         from outrider.orchestrator.config import Thresholds  # noqa: PLC0415
         from outrider.orchestrator.shell import serve as serve_orchestrator  # noqa: PLC0415
 
         thresholds = Thresholds.from_environment(here.env)
-        await serve_orchestrator(here.settings(), here.fleet, stop, on_ready, thresholds)
+        bounds = StreamLimits.from_environment(here.env)
+        await serve_orchestrator(here.settings(), here.fleet, stop, on_ready, thresholds, bounds=bounds)
 
     return run_part(serve)
 

@@ -39,6 +39,9 @@ def add_to(commands: Commands) -> None:
     )
     watch.add_argument("task_id", metavar="TASK_ID")
     watch.add_argument("--within", metavar="SECONDS", type=positive, help="wait at most so long (exit 124)")
+    watch.add_argument(
+        "--from-offset", metavar="N", type=int, default=0, help="begin at this piece of the output"
+    )
     watch.set_defaults(run=lambda options: run_interruptibly(_watch(options)))
     cancel = add_command(
         inner, "cancel", "end one task now", "outrider task cancel TASK_ID --reason 'not needed'"
@@ -132,7 +135,13 @@ async def _watch(options: argparse.Namespace) -> int:
         async with asyncio.TaskGroup() as group:
             telling = group.create_task(_tell_states(client, options.task_id))
             try:
-                return await follow(task, is_json=is_json, is_streamed=True, within_s=options.within)
+                return await follow(
+                    task,
+                    is_json=is_json,
+                    is_streamed=True,
+                    within_s=options.within,
+                    from_offset=options.from_offset,
+                )
             finally:
                 telling.cancel()
 

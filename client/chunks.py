@@ -42,12 +42,35 @@ class _End(NamedTuple):
     error: BaseException | None = None
 
 
+class Start(NamedTuple):
+    """Where reading begins: a piece of an attempt; without `attempt`, of the one that counts.
+
+    A later attempt begins anew, so of that one everything is read.
+    """
+
+    from_offset: int = 0
+    attempt: int | None = None
+
+    def first_of(self, attempt: int, *, is_first: bool) -> int:
+        """The first offset of this attempt that is wanted."""
+        if self.attempt is None:
+            return self.from_offset if is_first else 0
+        return self.from_offset if attempt <= self.attempt else 0
+
+
 class ChunkReader:
     """Reads the pieces of one task."""
 
     def __init__(
-        self, connection: Connection, subjects: Subjects, reader: Reader, watcher: Watcher, watch: Watch
+        self,
+        connection: Connection,
+        subjects: Subjects,
+        reader: Reader,
+        watcher: Watcher,
+        watch: Watch,
+        start: Start = Start(),  # noqa: B008 - it is immutable
     ) -> None:
+        self._start = start
         self._reader = reader
         self._watcher = watcher
         self._watch = watch
@@ -110,7 +133,8 @@ class ChunkReader:
         if (attempt, agent_id) != (story.attempt, story.agent_id):
             return None
         if attempt != self._attempt:
-            self._attempt, self._next_offset = attempt, 0
+            first = self._start.first_of(attempt, is_first=not self._attempt)
+            self._attempt, self._next_offset = attempt, first
         if chunk.offset < self._next_offset:
             return None
         self._next_offset = chunk.offset + 1

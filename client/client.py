@@ -26,7 +26,7 @@ from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects, check_name
 from outrider.broker.views import AgentView, OrchestratorStats, TaskView
 from outrider.client.asking import Asker
-from outrider.client.chunks import ChunkReader, Piece
+from outrider.client.chunks import ChunkReader, Piece, Start
 from outrider.client.kinds import KindBook
 from outrider.client.listing import DEFAULT_LIMIT, Listing
 from outrider.client.new_task import NewTask, Packed, pack
@@ -93,7 +93,12 @@ class Client:
         self._watcher = Watcher(self.connection, self.subjects, self.reader)
         self._objects = ObjectStore(self.connection, self.subjects, self._appender, self.largest_object)
         self._submitter = Submitter(
-            self.subjects, self._appender, self.reader, self._objects, self._keep_trying_s
+            self.subjects,
+            self._appender,
+            self.reader,
+            self._objects,
+            self._keep_trying_s,
+            lambda: self._kinds.refuses,
         )
         self._background = asyncio.create_task(self._run())
         return self
@@ -307,8 +312,9 @@ class Client:
     async def until_over(self, watch: Watch) -> None:
         await self._watcher.until_over(watch)
 
-    def pieces(self, watch: Watch) -> AsyncGenerator[Piece, None]:
-        return ChunkReader(self.connection, self.subjects, self.reader, self._watcher, watch).pieces()
+    def pieces(self, watch: Watch, start: Start) -> AsyncGenerator[Piece, None]:
+        reader = ChunkReader(self.connection, self.subjects, self.reader, self._watcher, watch, start)
+        return reader.pieces()
 
     def states(self, watch: Watch) -> AsyncGenerator[TaskView, None]:
         return self._watcher.states(watch)

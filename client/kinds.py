@@ -39,6 +39,11 @@ class KindBook:
         said = self._said[kind, requires] = self._judge(kind, requires)
         return said
 
+    @property
+    def refuses(self) -> str | None:
+        """Why the fleet takes no new task, as it said within the last few seconds."""
+        return self._list.refuses if self._list is not None else None
+
     async def _refresh(self, older_than_s: float) -> None:
         if self._loop.time() - self._asked_at < older_than_s:
             return

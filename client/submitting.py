@@ -6,15 +6,17 @@ The task id is the key: a publish whose outcome is unknown is looked up and sent
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from outrider.broker.errors import (
+    LEDGER_HINT,
     IdempotencyConflict,
     NatsUnavailable,
     NobodyAnswers,
     OutcomeUnknown,
     OutriderError,
+    QueueFull,
     TimedOut,
     WrongSequence,
 )
@@ -39,7 +41,9 @@ class Submitter:
         reader: Reader,
         objects: ObjectStore,
         keep_trying_s: float,
+        refuses: Callable[[], str | None],
     ) -> None:
+        self._refuses = refuses
         self._subjects = subjects
         self._objects = objects
         self._appender = appender
@@ -56,8 +60,14 @@ class Submitter:
             known = await self._look_up(packed)
             if known is not None:
                 return known
+        self._check_room()
         await self._store_payload(packed)
         return await self._settle(packed, await self._publish(packed))
+
+    def _check_room(self) -> None:
+        why = self._refuses()
+        if why is not None:
+            raise QueueFull(why, hint=LEDGER_HINT)
 
     async def _store_payload(self, packed: Packed) -> None:
         """Put a large payload where the envelope will say that it is."""
@@ -75,6 +85,8 @@ class Submitter:
     async def submit_many(self, tasks: Sequence[Packed]) -> list[OutriderError | None]:
         """Store many tasks, pipelined; for each, None or why it was not stored."""
         fresh = [p for p in tasks if p.envelope.idempotency_key is None and not p.body]
+        if fresh:
+            self._check_room()
         published = await self._publish_all(fresh)
         receipts = {packed.task_id: receipt for packed, receipt in zip(fresh, published, strict=True)}
         outcomes: list[OutriderError | None] = [None] * len(tasks)

@@ -49,11 +49,11 @@ class SyncTask:
     def cancel(self, reason: str = "") -> TaskView:
         return self._owner.wait_for(self._task.cancel(reason))
 
-    def stream(self) -> Iterator[Any]:
-        return self._owner.each_of(self._task.stream())
+    def stream(self, from_offset: int = 0, attempt: int | None = None) -> Iterator[Any]:
+        return self._owner.each_of(self._task.stream(from_offset, attempt))
 
-    def chunks(self) -> Iterator[Piece]:
-        return self._owner.each_of(self._task.chunks())
+    def chunks(self, from_offset: int = 0, attempt: int | None = None) -> Iterator[Piece]:
+        return self._owner.each_of(self._task.chunks(from_offset, attempt))
 
 
 class SyncClient:

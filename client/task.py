@@ -11,7 +11,7 @@ from outrider.broker.errors import TaskCancelled, TaskDead, TaskEnded, TaskExpir
 from outrider.broker.messages import ChunkType
 from outrider.broker.states import TaskState
 from outrider.broker.views import TaskView
-from outrider.client.chunks import Piece
+from outrider.client.chunks import Piece, Start
 from outrider.client.watching import Watch
 
 if TYPE_CHECKING:
@@ -73,19 +73,23 @@ class Task:
         result = result_of(view)
         return result if view.result_ref is None else await self._client.fetch(view.result_ref)
 
-    async def stream(self) -> AsyncGenerator[Any, None]:
+    async def stream(self, from_offset: int = 0, attempt: int | None = None) -> AsyncGenerator[Any, None]:
         """The pieces of output as they come, from the first one; ends with the task.
 
-        A retry starts over: its pieces follow those of the attempt that failed. `chunks` tells them apart.
+        Also after the end, as long as CHUNKS keeps them. A retry starts over: its pieces follow those of the
+        attempt that failed; `chunks` tells them apart, and says from where to go on.
         """
-        async with aclosing(self.chunks()) as pieces:
+        async with aclosing(self.chunks(from_offset, attempt)) as pieces:
             async for piece in pieces:
                 if piece.type is ChunkType.OUTPUT:
                     yield piece.data
 
-    def chunks(self) -> AsyncGenerator[Piece, None]:
-        """The pieces of output and the progress, with attempt and offset; ends with the task."""
-        return self._client.pieces(self.watch)
+    def chunks(self, from_offset: int = 0, attempt: int | None = None) -> AsyncGenerator[Piece, None]:
+        """The pieces of output and the progress, with attempt and offset; ends with the task.
+
+        To go on after a piece, ask from its offset + 1 of its attempt; a later attempt is read whole.
+        """
+        return self._client.pieces(self.watch, Start(from_offset, attempt))
 
     def states(self) -> AsyncGenerator[TaskView, None]:
         """The task now, and again at each durable change, until it is over."""

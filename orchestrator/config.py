@@ -61,6 +61,9 @@ class Thresholds:
     hold_look_s: float = 0.5
     """Tasks that wait for a full agent are asked about again after so long, if nothing changed before."""
     loop_stall_s: float = 2.0
+    ledger_full_at: float = 0.8
+    """Share of LEDGER's bytes from which nothing new begins; the rest is for results of what has begun."""
+    ledger_check_s: float = 1.0
     ageing_s: float = 60.0
     """Waiting that counts as one priority higher, at one pick in `ageing_every`."""
     ageing_every: int = 8

@@ -15,7 +15,7 @@ from outrider.broker.views import AgentView, OrchestratorStats
 from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry
 from outrider.ledger.fold import Story
 from outrider.ledger.rules import Phase
-from outrider.orchestrator import attempts, blocking, control, dispatch, events, health, showing
+from outrider.orchestrator import attempts, blocking, control, dispatch, events, health, overload, showing
 from outrider.orchestrator.config import Thresholds
 from outrider.orchestrator.instructions import AckTask, Instruction, ReadStory, Release, StopAttempt
 from outrider.orchestrator.model import Memory, TaskRecord
@@ -50,6 +50,7 @@ class Core:
             events.CancelRequested: _cancel_requested,
             events.PulseHeard: _pulse_heard,
             events.LinkChanged: _link_changed,
+            events.LedgerSeen: overload.ledger_seen,
             events.Ticked: _ticked,
         }
 
@@ -67,7 +68,9 @@ class Core:
     def window(self, kind: str, priority: int) -> int:
         """How many more messages of this kind and priority may be on their way from the queue."""
         m = self.memory
-        if not m.is_recovered or m.pauses.covers(kind) or not m.agents.has_online(kind):
+        if not m.is_recovered or m.is_ledger_full or m.pauses.covers(kind):
+            return 0
+        if not m.agents.has_online(kind):
             return 0
         room = min(m.thresholds.most_held, m.agents.free_slots(kind) + m.thresholds.lookahead)
         return max(0, room - m.held[kind, priority])

@@ -12,7 +12,7 @@ from itertools import islice
 from outrider.broker.routing import Choice, RouteAgent, RouteReason, RouteRequest, RouteTask
 from outrider.broker.states import AgentState
 from outrider.ledger.entries import Assigned
-from outrider.orchestrator import attempts
+from outrider.orchestrator import attempts, overload
 from outrider.orchestrator.agent_table import AgentRecord
 from outrider.orchestrator.attempts import make_ready, write
 from outrider.orchestrator.fallback import choose
@@ -69,7 +69,7 @@ def _pick(m: Memory, kind: str, candidates: list[AgentRecord], most: int, ahead:
         task = m.tasks.get(task_id)
         if task is None or task.phase is not TaskPhase.HELD or task.writing is not None:
             continue
-        if attempts.expire_if_late(m, task):
+        if attempts.expire_if_late(m, task) or overload.parks(m, task):
             continue
         if task.requires and not any(_fits(agent, task) for agent in candidates):
             _no_candidate(m, task)

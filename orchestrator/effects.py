@@ -14,7 +14,7 @@ from typing import Any
 from outrider.broker.clock import Clock
 from outrider.broker.codec import dump, encode
 from outrider.broker.connection import Connection
-from outrider.broker.errors import OutcomeUnknown, OutriderError
+from outrider.broker.errors import OutcomeUnknown, OutriderError, QueueFull
 from outrider.broker.messages import Assignment, CancelAttempt, Ping, TaskEnvelope
 from outrider.broker.pipeline import Appender, Pulled, Receipt, ack, give_back, guard
 from outrider.broker.routing import RouteReason
@@ -28,6 +28,9 @@ from outrider.orchestrator.inbox import Door
 from outrider.orchestrator.lookup import TaskLookup
 
 log = logging.getLogger(__name__)
+
+FULL_PAUSE_S = 1.0
+"""After a write that a full ledger refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +98,14 @@ class Effects:
         def receipt(r: Receipt) -> None:
             if r.error is None:
                 self._post(events.Written(task_id, i.number, r.seq))
+                return
+            unknown = isinstance(r.error, OutcomeUnknown)
+            failed = events.WriteFailed(task_id, i.number, not unknown, r.error.message)
+            if isinstance(r.error, QueueFull):
+                # Whoever hears of it reads the story and writes again: not as fast as it can.
+                asyncio.get_running_loop().call_later(FULL_PAUSE_S, self._post, failed)
             else:
-                unknown = isinstance(r.error, OutcomeUnknown)
-                self._post(events.WriteFailed(task_id, i.number, not unknown, r.error.message))
+                self._post(failed)
 
         subject = self._subjects.ledger_orchestrator(task_id, self._me)
         headers = guard(i.expect, self._subjects.story(task_id))

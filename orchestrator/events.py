@@ -238,6 +238,13 @@ class LinkChanged:
 
 @quickly_made
 @dataclass(frozen=True, slots=True)
+class LedgerSeen:
+    """How full LEDGER is, as a share of its bound."""
+
+    used: float
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Time passed."""
 
@@ -265,5 +272,6 @@ Event = (
     | CancelRequested
     | PulseHeard
     | LinkChanged
+    | LedgerSeen
     | Ticked
 )

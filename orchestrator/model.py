@@ -118,6 +118,12 @@ class Memory:
     """When each other orchestrator was last heard."""
     inherited: set[str] = field(default_factory=set)
     """Silent orchestrators whose tasks are taken over, until they are heard again."""
+    ledger_used: float | None = None
+    """How full LEDGER is, of 1; None until it was looked at."""
+    is_ledger_full: bool = False
+    """So full that nothing new may begin."""
+    without_room: list[str] = field(default_factory=list)
+    """Held tasks that wait for room in the ledger."""
     round: Round | None = None
     rounds: int = 0
     aside: dict[str, Aside] = field(default_factory=dict)

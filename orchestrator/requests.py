@@ -46,6 +46,7 @@ from outrider.orchestrator.desk import Desk
 from outrider.orchestrator.effects import Effects
 from outrider.orchestrator.letter_desk import LetterDesk
 from outrider.orchestrator.lookup import TaskLookup
+from outrider.orchestrator.overload import refusal
 from outrider.orchestrator.pausing import PauseDesk
 from outrider.orchestrator.submission import Streams, Submission
 from outrider.orchestrator.waiting import WaitingTasks
@@ -159,7 +160,8 @@ class Requests:
     async def agents(self, _: str, __: bytes) -> AgentList:
         declared = sorted(self._core.memory.agents.declared)
         paused = tuple(filter(self._core.memory.pauses.covers, declared))
-        return AgentList(tuple(self._core.agent_views()), tuple(declared), paused)
+        refuses = refusal(self._core.memory)
+        return AgentList(tuple(self._core.agent_views()), tuple(declared), paused, refuses)
 
     async def stats(self, _: str, __: bytes) -> Any:
         return self._core.stats()

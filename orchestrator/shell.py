@@ -19,6 +19,7 @@ from outrider.broker.follower import Stored
 from outrider.broker.messages import Pulse
 from outrider.broker.pipeline import Pulled
 from outrider.broker.service import Endpoints
+from outrider.broker.stream_limits import StreamLimits
 from outrider.broker.streams import ensure_streams
 from outrider.broker.subjects import Subjects
 from outrider.ledger.archive import Archive
@@ -28,6 +29,7 @@ from outrider.orchestrator.core import Core
 from outrider.orchestrator.effects import Effects, Wires
 from outrider.orchestrator.feed import LedgerFeed
 from outrider.orchestrator.inbox import Door, is_unheard
+from outrider.orchestrator.ledger_room import LedgerRoom
 from outrider.orchestrator.queue import HOLD_EVERY_S, TaskQueue, hold_all
 from outrider.orchestrator.requests import Requests
 from outrider.orchestrator.snapshots import keep_snapshots
@@ -59,7 +61,7 @@ class Shell:
         self._door = Door(clock)
         self._inbox: deque[events.Event] = deque()
         self._wake = asyncio.Event()
-        self._room = asyncio.Event()
+        self._has_room = asyncio.Event()
         self.core = Core(self.orchestrator_id, thresholds)
         wires = Wires(clock, self.post, spawn, self._task_ended)
         self._effects = Effects(connection, subjects, self.orchestrator_id, thresholds, wires)
@@ -77,15 +79,16 @@ class Shell:
         )
         self._endpoints = Endpoints(connection, "outrider-orchestrator", VERSION, "assigns tasks to agents")
         self._known_kinds: set[str] = set()
+        self._room = LedgerRoom(connection, subjects.ledger_stream, thresholds.ledger_check_s, self.post)
 
     def post(self, event: events.Event) -> None:
         """Put an event into the inbox; the loop folds it in order."""
         self._inbox.append(event)
         self._wake.set()
 
-    async def start(self) -> None:
+    async def start(self, bounds: StreamLimits) -> None:
         """Recover from the ledger, then begin to serve. Raises StreamDrift or NatsUnavailable."""
-        await ensure_streams(self._connection, self._subjects)
+        await ensure_streams(self._connection, self._subjects, bounds)
         s, subscribe = self._subjects, self._connection.subscribe_directly
         await self._effects.appender.start()
         await subscribe(self._effects.assign_inbox + ".*.*", self._assign_answered)
@@ -101,7 +104,9 @@ class Shell:
         self._spawn(self._effects.appender.run())
         self._spawn(self._feed.run())
         await self._feed.caught_up.wait()
+        await self._room.look()
         self.post(events.Recovered())
+        self._spawn(self._room.run())
         self._spawn(self._pulse_forever())
         self._spawn(self._hold_forever())
         self._spawn(
@@ -118,7 +123,7 @@ class Shell:
             await self._drain_inbox()
             # First let what was published go out, then think of the next pull.
             self._connection.write_now()
-            self._room.set()
+            self._has_room.set()
             if self.core.memory.agents.declared - self._known_kinds:
                 self._spawn(self._serve_new_kinds())
             await asyncio.sleep(0)
@@ -189,8 +194,8 @@ class Shell:
         """As `_stored`, no faster than the core folds."""
         await self._stored(stored)
         while len(self._inbox) > MOST_IN_INBOX:
-            self._room.clear()
-            await self._room.wait()
+            self._has_room.clear()
+            await self._has_room.wait()
 
     async def _assign_answered(self, message: Any) -> None:
         self.post(self._door.assign_answer(message))
@@ -241,15 +246,17 @@ async def serve(
     on_ready: Callable[[str], None],
     thresholds: Thresholds | None = None,
     clock: Clock | None = None,
+    *,
+    bounds: StreamLimits | None = None,
 ) -> None:
-    """Run one orchestrator until `stop`.
+    """Run one orchestrator until `stop`; streams that lack are made with `bounds`.
 
     Raises NatsUnavailable, WrongCredentials or StreamDrift at the start; a part that dies ends it all.
     """
     async with await Connection.open(settings, "orchestrator") as connection, Background() as background:
         limits = thresholds or Thresholds()
         shell = Shell(connection, Subjects(fleet), limits, clock or SystemClock(), background.spawn)
-        await shell.start()
+        await shell.start(bounds or StreamLimits())
         on_ready(f"orchestrator {shell.orchestrator_id}")
         await stop.wait()
         await shell.stop()

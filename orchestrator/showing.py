@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from outrider.broker.states import AgentState
 from outrider.broker.views import AgentView, OrchestratorStats
+from outrider.orchestrator import overload
 from outrider.orchestrator.model import Memory
 
 
@@ -38,4 +39,6 @@ def stats(m: Memory) -> OrchestratorStats:
         m.pauses.is_fleet_paused,
         m.pauses.paused_kinds,
         len(m.letters),
+        None if m.ledger_used is None else round(m.ledger_used, 4),
+        overload.refusal(m),
     )

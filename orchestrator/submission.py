@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from outrider.broker.clock import Clock
 from outrider.broker.codec import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES, decode, dump, encode
 from outrider.broker.errors import (
+    LEDGER_HINT,
     IdempotencyConflict,
     InvalidTask,
     ObjectMissing,
     PayloadTooLarge,
+    QueueFull,
     TaskNotFound,
     UnknownKind,
     WrongSequence,
@@ -25,6 +27,7 @@ from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects
 from outrider.orchestrator.core import Core
 from outrider.orchestrator.lookup import TaskLookup
+from outrider.orchestrator.overload import refusal
 from outrider.orchestrator.waiting import WaitingTasks
 
 
@@ -120,6 +123,9 @@ class Submission:
         if story.expect:
             _refuse_other_work(envelope, story.envelope)
             return self._core.shown_state(envelope.task_id) or story.state
+        refuses = refusal(self._core.memory)
+        if refuses is not None:
+            raise QueueFull(refuses, hint=LEDGER_HINT)
         subject = self._subjects.task(envelope.kind, envelope.priority, envelope.task_id)
         try:
             await self._appender.append(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from outrider.ledger.entries import Assigned, Closed, Member
 from outrider.ledger.fold import Record, Story
+from outrider.ledger.rules import Phase
 from outrider.orchestrator import events, instructions
 from outrider.orchestrator.core import Core
 from outrider.orchestrator.invariants import BrokenInvariant, check_invariants
@@ -124,9 +125,13 @@ class CoreChecks:
         memory = shell.core.memory
         left: dict[str, int] = {}
         for task in memory.tasks.values():
-            if task.phase is TaskPhase.HELD and task.writing is None and not task.requires:
+            may_begin = not memory.is_ledger_full or task.story.phase is not Phase.UNWRITTEN
+            if task.phase is TaskPhase.HELD and task.writing is None and not task.requires and may_begin:
                 left[task.kind] = min(left.get(task.kind, 9), task.priority)
         for asked in i.request.tasks:
+            has_begun = memory.tasks[asked.task_id].story.phase is not Phase.UNWRITTEN
+            may_be_asked = has_begun or not memory.is_ledger_full
+            self._ledger.must(may_be_asked, "nothing new begins while the ledger is nearly full", asked)
             best = left.get(asked.kind, 9)
             waited_s = memory.now - memory.tasks[asked.task_id].ready_at
             is_aged = waited_s >= (asked.priority - best) * self._limits.ageing_s

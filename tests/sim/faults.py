@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from outrider.orchestrator import events
 from tests.sim.fake_agents import FakeAgent
 from tests.sim.fake_client import FakeClient
 from tests.sim.fake_router import MODES, FakeRouter
@@ -57,6 +58,7 @@ class Faults:
             "partition_client": lambda: self._partition(client),
             "hostile_entry": self._hostile_entry,
             "jump_clock": self._jump_clock,
+            "fill_ledger": self._fill_ledger,
         }
 
     def plan(self) -> None:
@@ -162,6 +164,16 @@ class Faults:
         node.clock.skew_s = self._random.choice((0.0, DAY_S, -DAY_S, 30.0, -30.0, 3.0))
         self._loop.trace(node.name, f"its clock is wrong by {node.clock.skew_s} s")
 
+    def _fill_ledger(self) -> None:
+        """Nearly full for a while, as every orchestrator that is there sees."""
+        self._see_ledger(0.9)
+        self._later(0.5, 20.0, lambda: self._see_ledger(0.1))
+
+    def _see_ledger(self, used: float) -> None:
+        for shell in self._shells:
+            if shell.is_alive and not shell.is_frozen:
+                shell.post(events.LedgerSeen(used))
+
     def mend(self) -> None:
         """The faults stop: all is up again but perhaps some agents and the router; an agent may die yet."""
         self._loop.trace("faults", "are over")
@@ -180,6 +192,7 @@ class Faults:
         for shell in self._shells:
             shell.thaw()
             self.revive(shell)
+        self._see_ledger(0.1)
         self._keep_alive(self._agents[0])
         if len(self._agents) > 1 and self._loop.chance(0.4):
             self._later(0.5, 2.0, self._agents[1].kill)

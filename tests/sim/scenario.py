@@ -60,6 +60,7 @@ FAULTS = (
     "partition_client",
     "hostile_entry",
     "jump_clock",
+    "fill_ledger",
 )
 
 

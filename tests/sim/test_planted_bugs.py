@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim import planted_bugs, planted_snapshot_bugs  # noqa: F401 - they register the bugs
+from tests.sim import (  # noqa: F401 - they register the bugs
+    planted_bugs,
+    planted_overload,
+    planted_snapshot_bugs,
+)
 from tests.sim.planting import BUGS, planted
 from tests.sim.world import simulate
 

@@ -105,3 +105,44 @@ async def test_scripts_need_no_asyncio(settings: NatsSettings, fleet: Counterpar
             return result, many, len(list(task.stream())), len(client.tasks())
 
     assert await asyncio.to_thread(script) == ("hi", [0, 1, 2], 0, 4)
+
+
+async def test_a_reader_goes_on_from_an_offset_also_after_the_end(client: Client, fleet: Counterpart) -> None:
+    task = await client.submit("chat", {})
+    epoch = await fleet.take(task.task_id)
+    for n in range(5):
+        await fleet.emit(task.task_id, 1, n, str(n))
+    await fleet.succeed(task.task_id, epoch, None)
+    late = await client.task(task.task_id)
+    assert [piece async for piece in late.stream(from_offset=3)] == ["3", "4"]
+    assert [piece.offset async for piece in late.chunks(from_offset=5)] == []
+
+
+async def test_whoever_goes_on_after_a_retry_gets_the_new_attempt_from_its_start(
+    client: Client, fleet: Counterpart
+) -> None:
+    task = await client.submit("chat", {})
+    first = await fleet.take(task.task_id)
+    for n in range(3):
+        await fleet.emit(task.task_id, 1, n, f"old {n}")
+    lost = await fleet.lose(task.task_id, first)
+    second = await fleet.assign(task.task_id, attempt=2, epoch=lost)
+    for n in range(2):
+        await fleet.emit(task.task_id, 2, n, f"new {n}")
+    await fleet.succeed(task.task_id, second, None, attempt=2)
+    late = await client.task(task.task_id)
+    had_two = [(piece.attempt, piece.data) async for piece in late.chunks(from_offset=2, attempt=1)]
+    assert had_two == [(2, "new 0"), (2, "new 1")]
+    had_one = [(piece.attempt, piece.data) async for piece in late.chunks(from_offset=1, attempt=2)]
+    assert had_one == [(2, "new 1")]
+
+
+async def test_output_that_aged_away_is_not_waited_for(client: Client, fleet: Counterpart) -> None:
+    task = await client.submit("chat", {})
+    epoch = await fleet.take(task.task_id)
+    await fleet.emit(task.task_id, 1, 0, "a")
+    await fleet.succeed(task.task_id, epoch, "whole")
+    await client.connection.api(f"STREAM.PURGE.{fleet.subjects.chunks_stream}")
+    late = await client.task(task.task_id)
+    assert await pieces_of(late) == []
+    assert await late.result(1) == "whole"
