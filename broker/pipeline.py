@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from outrider.broker.connection import Connection
-from outrider.broker.errors import NatsUnavailable, OutcomeUnknown, OutriderError, QueueFull, WrongSequence
+from outrider.broker.errors import (
+    InvalidTask,
+    NatsUnavailable,
+    OutcomeUnknown,
+    OutriderError,
+    QueueFull,
+    WrongSequence,
+)
 from outrider.broker.quick import quickly_made
 
 log = logging.getLogger(__name__)
@@ -23,6 +30,7 @@ EXPECT = "Nats-Expected-Last-Subject-Sequence"
 EXPECT_OVER = "Nats-Expected-Last-Subject-Sequence-Subject"
 LOST_RACE = frozenset({10071, 10164})
 STREAM_FULL = frozenset({10077, 10023, 10047})
+BAD_SCHEDULE = frozenset({10189, 10223})
 SECOND = 1_000_000_000
 
 
@@ -58,6 +66,8 @@ def _receipt(data: bytes, headers: Mapping[str, str] | None) -> Receipt:
         return Receipt(error=WrongSequence(f"another entry came first ({text})"))
     if code in STREAM_FULL:
         return Receipt(error=QueueFull(f"the stream refuses new messages: {text}"))
+    if code in BAD_SCHEDULE:
+        return Receipt(error=InvalidTask(f"NATS refuses the schedule: {text}"))
     return Receipt(error=OutriderError(f"JetStream refused the message: {text} ({code})"))
 
 
@@ -147,6 +157,19 @@ class Pulled:
     subject: str
     data: bytes
     ack_to: str
+    headers: Mapping[str, str] | None = None
+    """Only where the puller was asked for them: reading them costs time."""
+
+    @property
+    def seq(self) -> int:
+        """Its place in the stream."""
+        # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time ns>.<pending>
+        return int(self.ack_to.split(".")[-4])
+
+    @property
+    def stored_at(self) -> float:
+        """When the server stored it, on its clock."""
+        return int(self.ack_to.split(".")[-2]) / 1e9
 
 
 class Puller:
@@ -166,8 +189,10 @@ class Puller:
         heartbeat_s: float = 5.0,
         *,
         is_direct: bool = False,
+        wants_headers: bool = False,
     ) -> None:
         self._connection = connection
+        self._wants_headers = wants_headers
         self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._on_pulled = on_pulled
         self._is_direct = is_direct
@@ -219,7 +244,8 @@ class Puller:
         self._heard_at = self._loop.time()
         if message.reply.startswith("$JS.ACK"):
             self._credit = max(0, self._credit - 1)
-            await self._on_pulled(Pulled(message.subject, message.data, message.reply))
+            headers = message.headers if self._wants_headers else None
+            await self._on_pulled(Pulled(message.subject, message.data, message.reply, headers))
             return
         headers = message.headers or {}
         if headers.get("Status") != "100":

@@ -29,6 +29,7 @@ class StreamLimits:
     chunks_age_s: int = 3600
     """How long a late reader finds partial output."""
     payloads_bytes: int = 8 * GIB
+    keys_bytes: int = 1 * GIB
     replicas: int = 1
 
     @property

@@ -79,6 +79,28 @@ def stream_definitions(subjects: Subjects, limits: StreamLimits) -> list[dict[st
             "max_age": limits.payloads_age_s * SECOND,
             "allow_rollup_hdrs": True,
         },
+        # A stream with schedules cannot refuse when full, so it has no bound: `submit` counts for it.
+        common
+        | {
+            "name": subjects.later_stream,
+            "description": "schedules, and tasks whose time has come",
+            "subjects": [subjects.all_later, subjects.all_due],
+            "retention": "workqueue",
+            "discard": "old",
+            "max_bytes": -1,
+            "allow_msg_schedules": True,
+        },
+        common
+        | {
+            "name": subjects.keys_stream,
+            "description": "what unique and debounced tasks stand for now",
+            "subjects": [subjects.all_keys],
+            "retention": "limits",
+            "discard": "new",
+            "max_msgs_per_subject": 1,
+            "max_bytes": limits.keys_bytes,
+            "max_age": limits.ledger_age_s * SECOND,
+        },
     ]
 
 
@@ -92,6 +114,7 @@ FIXED = (
     "allow_direct",
     "allow_rollup_hdrs",
     "republish",
+    "allow_msg_schedules",
 )
 
 
@@ -169,6 +192,31 @@ async def _create(connection: Connection, what: str, wanted: dict[str, Any]) -> 
 def _config(answer: dict[str, Any]) -> dict[str, Any]:
     config: dict[str, Any] = answer["config"]
     return config
+
+
+DUE_CONSUMER = "due"
+
+
+async def ensure_due_consumer(connection: Connection, subjects: Subjects) -> str:
+    """The durable pull consumer of all tasks whose time has come; returns its name."""
+    config = {
+        "name": DUE_CONSUMER,
+        "durable_name": DUE_CONSUMER,
+        "filter_subject": subjects.all_due,
+        "ack_policy": "explicit",
+        "ack_wait": 30 * SECOND,
+        "max_deliver": -1,
+        "max_ack_pending": 10_000,
+        "max_waiting": 512,
+        "deliver_policy": "all",
+        "replay_policy": "instant",
+    }
+    stream = subjects.later_stream
+    await connection.api(
+        f"CONSUMER.CREATE.{stream}.{DUE_CONSUMER}.{subjects.all_due}",
+        {"stream_name": stream, "config": config},
+    )
+    return DUE_CONSUMER
 
 
 async def ensure_task_consumer(connection: Connection, subjects: Subjects, kind: str, priority: int) -> str:

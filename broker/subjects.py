@@ -54,6 +54,11 @@ class Subjects:
         self.objects_bucket = f"{upper}_PAYLOADS"
         self.objects_stream = f"OBJ_{self.objects_bucket}"
         self.snapshots_bucket = f"{upper}_SNAPSHOTS"
+        self.later_stream = f"{upper}_LATER"
+        self.keys_stream = f"{upper}_KEYS"
+        self.all_later = f"{fleet}.later.*"
+        self.all_due = f"{fleet}.due.*.*.*"
+        self.all_keys = f"{fleet}.key.*"
         self.all_tasks = f"{fleet}.task.*.*.*"
         self.all_ledger = f"{fleet}.ledger.>"
         self.all_live = f"{fleet}.live.>"
@@ -86,6 +91,21 @@ class Subjects:
 
     def tasks_of(self, kind: str, priority: int) -> str:
         return f"{self.fleet}.task.{kind}.{priority}.*"
+
+    def later(self, schedule_id: str) -> str:
+        """Where a schedule waits."""
+        return f"{self.fleet}.later.{schedule_id}"
+
+    def due(self, kind: str, priority: int, schedule_id: str) -> str:
+        """Where the server puts a schedule's message when its time has come."""
+        return f"{self.fleet}.due.{kind}.{priority}.{schedule_id}"
+
+    def due_anywhere(self, schedule_id: str) -> str:
+        return f"{self.fleet}.due.*.*.{schedule_id}"
+
+    def key(self, name: str) -> str:
+        """The record of what a unique or debounced name stands for now."""
+        return f"{self.fleet}.key.{name}"
 
     def story(self, task_id: str) -> str:
         """Every ledger entry of one task."""

@@ -36,6 +36,8 @@ class TaskView:
     payload_ref: ObjectRef | None = None
     result_ref: ObjectRef | None = None
     requeued_from: str | None = None
+    run_at: float | None = None
+    """When a task that is scheduled starts."""
 
 
 @dataclass(frozen=True, slots=True)

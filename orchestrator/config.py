@@ -64,6 +64,9 @@ class Thresholds:
     ledger_full_at: float = 0.8
     """Share of LEDGER's bytes from which nothing new begins; the rest is for results of what has begun."""
     ledger_check_s: float = 1.0
+    most_schedules: int = 100_000
+    """Schedules and delayed tasks together."""
+    most_schedule_bytes: int = 1024**3
     ageing_s: float = 60.0
     """Waiting that counts as one priority higher, at one pick in `ageing_every`."""
     ageing_every: int = 8

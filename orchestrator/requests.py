@@ -6,6 +6,7 @@ Answers only; every decision is the core's, reached through events.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -34,6 +35,7 @@ from outrider.broker.messages import (
     check_label,
 )
 from outrider.broker.objects import ObjectStore
+from outrider.broker.scheduling import SubmitOptions
 from outrider.broker.service import Endpoints
 from outrider.broker.states import TERMINAL, AgentState, TaskState
 from outrider.broker.subjects import Subjects, check_name, parse_agent
@@ -41,13 +43,17 @@ from outrider.broker.views import AgentList, TaskView
 from outrider.ledger.reader import LedgerReader, fold_stored
 from outrider.ledger.settling import outcome_epochs, settle
 from outrider.orchestrator import events
+from outrider.orchestrator.arrangements import Arrangements
 from outrider.orchestrator.core import Core
 from outrider.orchestrator.desk import Desk
+from outrider.orchestrator.due import DueTasks
 from outrider.orchestrator.effects import Effects
+from outrider.orchestrator.keys import Keys
 from outrider.orchestrator.letter_desk import LetterDesk
 from outrider.orchestrator.lookup import TaskLookup
 from outrider.orchestrator.overload import refusal
 from outrider.orchestrator.pausing import PauseDesk
+from outrider.orchestrator.scheduled import ScheduledTasks
 from outrider.orchestrator.submission import Streams, Submission
 from outrider.orchestrator.waiting import WaitingTasks
 
@@ -73,11 +79,19 @@ class Requests:
         self._clock = clock
         self._post = post
         self._ledger = LedgerReader(connection, subjects)
-        self._waiting = WaitingTasks(connection, subjects, core.memory.me, effects.appender)
-        objects = ObjectStore(connection, subjects, effects.appender, LARGEST_OBJECT_BYTES, clock)
+        me, limits, appender = core.memory.me, core.memory.thresholds, effects.appender
+        self._waiting = WaitingTasks(connection, subjects, me, appender)
+        objects = ObjectStore(connection, subjects, appender, LARGEST_OBJECT_BYTES, clock)
         streams = Streams(TaskLookup(connection, subjects, self._ledger), self._waiting, objects)
-        self._submission = Submission(subjects, core, effects.appender, clock, streams)
-        desk = Desk(subjects, core, effects.appender, clock, post)
+        self._submission = Submission(subjects, core, appender, clock, streams, self._arrange)
+        bounds = (limits.most_schedules, limits.most_schedule_bytes)
+        self._scheduled = ScheduledTasks(connection, subjects, me, appender, clock, bounds)
+        keys = Keys(connection, subjects, appender)
+        self._arrangements = Arrangements(
+            self._submission.place, self._state_of, self._scheduled, keys, clock
+        )
+        self.due = DueTasks(connection, subjects, appender, keys, self._waiting, self._arrangements.quiet)
+        desk = Desk(subjects, core, appender, clock, post)
         self._letters = LetterDesk(desk, self._ledger, self._submission)
         self._pauses = PauseDesk(desk, self._until_told)
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
@@ -113,12 +127,28 @@ class Requests:
             if not waiter.done():
                 waiter.set_result(None)
 
+    async def _arrange(self, envelope: TaskEnvelope, options: SubmitOptions) -> tuple[str, TaskState]:
+        return await self._arrangements.submit(envelope, options)
+
     async def get(self, _: str, data: bytes) -> TaskView:
         """The task as the ledger, the queue and this orchestrator's memory know it."""
         task_id = check_name(decode(TaskRequest, data).task_id, "task_id")
         return await self._view(task_id)
 
+    async def _state_of(self, task_id: str) -> TaskState | None:
+        """The state of a task wherever it is, or None when nobody knows it."""
+        try:
+            return (await self._view(task_id)).state
+        except TaskNotFound:
+            return None
+
     async def _view(self, task_id: str) -> TaskView:
+        with contextlib.suppress(TaskNotFound):
+            return await self._begun_or_queued(task_id)
+        # A task leaves LATER after TASKS has it: one that is in neither may have moved between the two looks.
+        return await self._scheduled.view(task_id) or await self._begun_or_queued(task_id)
+
+    async def _begun_or_queued(self, task_id: str) -> TaskView:
         waiting = await self._waiting.find(task_id)
         story = await self._ledger.story(task_id)
         if story.expect:
@@ -144,9 +174,7 @@ class Requests:
         task_id = check_name(request.task_id, "task_id")
         if task_id not in self._core.memory.tasks:
             why = request.reason or "cancelled on request"
-            await self._waiting.end(task_id, "cancelled", why, self._clock.wall())
-            self._post(events.MayHaveEnded(task_id))
-            return await self._view(task_id)
+            return await self._cancel_unheld(task_id, why)
         done = self._until_told(task_id)
         self._post(events.CancelRequested(task_id, request.reason))
         try:
@@ -155,6 +183,17 @@ class Requests:
             raise TimedOut(
                 f"task {task_id} is not cancelled yet", hint="ask again: outrider task get"
             ) from None
+        return await self._view(task_id)
+
+    async def _cancel_unheld(self, task_id: str, why: str) -> TaskView:
+        """End what waits in TASKS or LATER; twice, because it may move from the second to the first."""
+        for _ in range(2):
+            if await self._waiting.end(task_id, "cancelled", why, self._clock.wall()):
+                break
+            if view := await self._scheduled.end(task_id, why):
+                self._post(events.MayHaveEnded(task_id))
+                return view
+        self._post(events.MayHaveEnded(task_id))
         return await self._view(task_id)
 
     async def agents(self, _: str, __: bytes) -> AgentList:

@@ -112,6 +112,7 @@ class Shell:
         self._spawn(
             keep_snapshots(self._connection, s, self._thresholds.snapshot_every, lambda: self._feed.seq)
         )
+        self._spawn(self._requests.due.run(self._spawn))
         await self._endpoints.start()
         await self._requests.add_to(self._endpoints)
         await self._connection.settle()
@@ -229,6 +230,7 @@ class Shell:
         self.post(events.LinkChanged(is_up))
         if is_up:
             self._queue.reconnected()
+            self._requests.due.reconnected()
 
     def _task_ended(self, task_id: str, _: str) -> None:
         self._requests.task_ended(task_id)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from outrider.broker.clock import Clock
-from outrider.broker.codec import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES, decode, dump, encode
+from outrider.broker.codec import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES, decode, dump, encode, load
 from outrider.broker.errors import (
     LEDGER_HINT,
     IdempotencyConflict,
@@ -23,12 +24,16 @@ from outrider.broker.messages import Submitted, TaskEnvelope, task_id_of_key
 from outrider.broker.object_ref import ref_of
 from outrider.broker.objects import ObjectStore
 from outrider.broker.pipeline import Appender, guard
+from outrider.broker.scheduling import SubmitOptions, has_options
+from outrider.broker.schema import from_map
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects
 from outrider.orchestrator.core import Core
 from outrider.orchestrator.lookup import TaskLookup
 from outrider.orchestrator.overload import refusal
 from outrider.orchestrator.waiting import WaitingTasks
+
+Arrange = Callable[[TaskEnvelope, SubmitOptions], Awaitable[tuple[str, TaskState]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,15 @@ class Submission:
     """Checks a task, names it, and stores it once."""
 
     def __init__(
-        self, subjects: Subjects, core: Core, appender: Appender, clock: Clock, streams: Streams
+        self,
+        subjects: Subjects,
+        core: Core,
+        appender: Appender,
+        clock: Clock,
+        streams: Streams,
+        arrange: Arrange,
     ) -> None:
+        """`arrange` takes the submits that ask for more than to run now."""
         self._subjects = subjects
         self._core = core
         self._appender = appender
@@ -54,6 +66,7 @@ class Submission:
         self._ledger = streams.lookup.ledger
         self._waiting = streams.waiting
         self._objects = streams.objects
+        self._arrange = arrange
 
     async def submit(self, _: str, data: bytes) -> Submitted:
         """The accepted task and its state now.
@@ -61,16 +74,25 @@ class Submission:
         Raises DecodeError, InvalidTask, UnknownKind, TaskNotFound for one that it shall wait for,
         PayloadTooLarge, ObjectMissing, IdempotencyConflict or QueueFull.
         """
-        envelope = self._complete(decode(TaskEnvelope, data, MAX_BODY_BYTES))
+        given = load(data, MAX_BODY_BYTES)
+        envelope = self._complete(from_map(TaskEnvelope, given))
         table, kind = self._core.memory.agents, envelope.kind
         if envelope.kind not in table.declared:
             known = ", ".join(sorted(table.declared)) or "none so far"
             raise UnknownKind(f"no agent ever declared kind {envelope.kind!r}; known kinds: {known}")
-        state = await self.place(envelope)
+        if has_options(given):
+            task_id, state = await self._accept_with(envelope, from_map(SubmitOptions, given))
+        else:
+            task_id, state = envelope.task_id, await self.place(envelope)
         if self._core.memory.pauses.covers(kind):
-            return Submitted(envelope.task_id, state, f"kind {kind} is paused: the task waits")
+            return Submitted(task_id, state, f"kind {kind} is paused: the task waits")
         nobody = f"no agent for kind {kind} is online now"
-        return Submitted(envelope.task_id, state, None if table.has_online(kind) else nobody)
+        return Submitted(task_id, state, None if table.has_online(kind) else nobody)
+
+    async def _accept_with(self, envelope: TaskEnvelope, options: SubmitOptions) -> tuple[str, TaskState]:
+        if envelope.after:
+            await self._refuse_unknown_parents(envelope.after)
+        return await self._arrange((await self._with_payload_stored(envelope))[0], options)
 
     async def place(self, envelope: TaskEnvelope) -> TaskState:
         """Store a complete task once; returns its state, that of the one that is there already.

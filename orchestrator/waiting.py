@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from outrider.broker.codec import decode, encode
 from outrider.broker.connection import Connection
 from outrider.broker.errors import Refused, WrongSequence
@@ -29,11 +31,14 @@ class WaitingTasks:
         found = await self._reader.last_of([self._subjects.task_anywhere(task_id)])
         return found[-1] if found else None
 
-    async def end(self, task_id: str, type_: str, reason: str, wall_at: float) -> None:
-        """Its terminal entry first, then its message. Raises Refused when it was taken up meanwhile."""
+    async def end(self, task_id: str, type_: str, reason: str, wall_at: float) -> bool:
+        """Its terminal entry first, then its message; False when it does not wait.
+
+        Raises Refused when it was taken up meanwhile.
+        """
         waiting = await self.find(task_id)
         if waiting is None:
-            return
+            return False
         envelope = decode(TaskEnvelope, waiting.data)
         entry = Closed(task_id, 0, type_, reason, envelope=envelope, kind=envelope.kind, at=wall_at)
         subject = self._subjects.ledger_orchestrator(task_id, self._me)
@@ -41,5 +46,21 @@ class WaitingTasks:
             await self._appender.append(subject, encode(entry), guard(0, self._subjects.story(task_id)))
         except WrongSequence:
             raise Refused(f"task {task_id} was taken up at this moment", hint="ask again") from None
+        await self.remove(waiting.seq)
+        return True
+
+    async def remove(self, seq: int) -> None:
+        """Take out one message whose task the ledger knows."""
         stream = self._subjects.tasks_stream
-        await self._connection.api(f"STREAM.MSG.DELETE.{stream}", {"seq": waiting.seq, "no_erase": True})
+        await self._connection.api(f"STREAM.MSG.DELETE.{stream}", {"seq": seq, "no_erase": True})
+
+    async def bury(self, task_id: str, why: str, kind: str = "") -> None:
+        """Record that what bears this id makes no sense; a task that the ledger knows stays as it is."""
+        entry = Closed(task_id, 0, "dead", why, "malformed", kind=kind)
+        await self.record(entry)
+
+    async def record(self, entry: Closed) -> None:
+        """Store the end of a task that the ledger does not know; one that it knows stays as it is."""
+        subject = self._subjects.ledger_orchestrator(entry.task_id, self._me)
+        with contextlib.suppress(WrongSequence):
+            await self._appender.append(subject, encode(entry), guard(0, self._subjects.story(entry.task_id)))

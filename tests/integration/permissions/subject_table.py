@@ -17,6 +17,9 @@ CORE: dict[str, tuple[str, str]] = {
     "outrider.discard": ("ui ops", "orchestrator ops"),
     "outrider.pause": ("ui ops", "orchestrator ops"),
     "outrider.resume": ("ui ops", "orchestrator ops"),
+    "outrider.later.s1": ("orchestrator", "ops"),
+    "outrider.due.chat.5.s1": ("", "ops"),
+    "outrider.key.k1": ("orchestrator", "ops"),
     "outrider.control.c1": ("orchestrator ui", "ops"),
     "outrider.member.agent-1": ("orchestrator", "ops"),
     "outrider.orchestrator.o-1.pulse": ("orchestrator", "orchestrator ui ops"),
@@ -96,17 +99,23 @@ STREAMS = (
     "OUTRIDER_TASKS",
     "OUTRIDER_LEDGER",
     "OUTRIDER_CHUNKS",
+    "OUTRIDER_LATER",
+    "OUTRIDER_KEYS",
     "OBJ_OUTRIDER_PAYLOADS",
     "OBJ_OUTRIDER_SNAPSHOTS",
 )
 WHO_HAS_OBJECTS = "orchestrator ui client ops agents agent-1"
 SNAPSHOTS = "OBJ_OUTRIDER_SNAPSHOTS"
+QUEUES = ("OUTRIDER_TASKS", "OUTRIDER_LATER")
+VIEWED = ("OUTRIDER_LEDGER", "OUTRIDER_CHUNKS", "OBJ_OUTRIDER_PAYLOADS")
 READERS = {
     "OUTRIDER_TASKS": "orchestrator ui client ops",
     "OUTRIDER_LEDGER": "orchestrator router ui client ops",
     "OUTRIDER_CHUNKS": "ui client ops",
     "OBJ_OUTRIDER_PAYLOADS": WHO_HAS_OBJECTS,
     SNAPSHOTS: "orchestrator ops",
+    "OUTRIDER_LATER": "orchestrator ui client ops",
+    "OUTRIDER_KEYS": "orchestrator ops",
 }
 FOLLOWERS = {
     "OUTRIDER_TASKS": "",
@@ -114,6 +123,8 @@ FOLLOWERS = {
     "OUTRIDER_CHUNKS": "ui client ops",
     "OBJ_OUTRIDER_PAYLOADS": "ops",
     SNAPSHOTS: "",
+    "OUTRIDER_LATER": "",
+    "OUTRIDER_KEYS": "",
 }
 INFORMED = {
     "OUTRIDER_TASKS": "orchestrator ui client ops",
@@ -121,12 +132,14 @@ INFORMED = {
     "OUTRIDER_CHUNKS": "orchestrator ui ops",
     "OBJ_OUTRIDER_PAYLOADS": WHO_HAS_OBJECTS,
     SNAPSHOTS: "orchestrator ops",
+    "OUTRIDER_LATER": "orchestrator ops",
+    "OUTRIDER_KEYS": "orchestrator ops",
 }
 
 
 def _of_stream(stream: str) -> dict[str, str]:
-    is_queue = stream == "OUTRIDER_TASKS"
-    reads = "" if is_queue or stream == SNAPSHOTS else "ops"
+    is_queue = stream in QUEUES
+    reads = "ops" if stream in VIEWED else ""
     return {
         f"STREAM.CREATE.{stream}": "orchestrator",
         f"STREAM.UPDATE.{stream}": "",
@@ -144,7 +157,7 @@ def _of_stream(stream: str) -> dict[str, str]:
         f"CONSUMER.DELETE.{stream}.c1": FOLLOWERS[stream],
         f"CONSUMER.PAUSE.{stream}.c1": "",
         f"CONSUMER.MSG.NEXT.{stream}.c1": "orchestrator" if is_queue else reads,
-        f"CONSUMER.LIST.{stream}": "ui ops" if is_queue else "ops",
+        f"CONSUMER.LIST.{stream}": "ui ops" if stream == "OUTRIDER_TASKS" else "ops",
         f"CONSUMER.INFO.{stream}.c1": "ops",
     }
 

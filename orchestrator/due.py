@@ -1,0 +1,180 @@
+"""Tasks whose time has come go from LATER to TASKS, each fire once.
+
+A message is acked in LATER when TASKS has the task. A crash in between only repeats it under the same
+task id, and the ledger decides. Knows nothing of routing: from TASKS on, a delayed task is like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from outrider.broker.codec import encode
+from outrider.broker.connection import ApiError, Connection
+from outrider.broker.errors import DecodeError, InvalidName, InvalidTask, OutriderError, WrongSequence
+from outrider.broker.messages import TaskEnvelope
+from outrider.broker.pipeline import Appender, Pulled, Puller, ack, give_back, guard
+from outrider.broker.streams import ensure_due_consumer
+from outrider.broker.subjects import Subjects
+from outrider.orchestrator.keys import Keys
+from outrider.orchestrator.scheduled import Scheduled, read_scheduled
+from outrider.orchestrator.waiting import WaitingTasks
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 16
+MOST_ON_THE_WAY = 128
+ASK_EVERY_S = 1.0
+TRY_AGAIN_S = 1.0
+EARLY_S = 0.5
+"""A fire that much before its announced time is a repeat of the one before."""
+
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
+OnDebounced = Callable[[Scheduled, float], Coroutine[Any, Any, TaskEnvelope | None]]
+"""Given a window's end and when it fired, the task to run now, or None for none yet."""
+
+
+class DueTasks:
+    """Moves what the server's schedules delivered."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        subjects: Subjects,
+        appender: Appender,
+        keys: Keys,
+        waiting: WaitingTasks,
+        on_debounced: OnDebounced,
+    ) -> None:
+        self._connection = connection
+        self._subjects = subjects
+        self._appender = appender
+        self._keys = keys
+        self._waiting = waiting
+        self._on_debounced = on_debounced
+        self._arrived: asyncio.Queue[Pulled] = asyncio.Queue()
+        self._puller: Puller | None = None
+
+    async def run(self, spawn: Spawn) -> None:
+        """Move tasks until cancelled."""
+        for _ in range(AT_ONCE):
+            spawn(self._work())
+        while True:
+            try:
+                await self._ask()
+            except (ApiError, OutriderError) as error:
+                log.warning("delayed tasks cannot be pulled yet: %s", error)
+            await asyncio.sleep(ASK_EVERY_S)
+
+    async def _ask(self) -> None:
+        if not self._connection.is_connected:
+            return
+        if self._puller is None:
+            name = await ensure_due_consumer(self._connection, self._subjects)
+            stream, arrived = self._subjects.later_stream, self._arrived.put
+            puller = Puller(self._connection, stream, name, arrived, is_direct=True, wants_headers=True)
+            await puller.start()
+            self._puller = puller
+        if self._puller.credit + self._arrived.qsize() < MOST_ON_THE_WAY // 2 or self._puller.is_stale:
+            await self._puller.want(MOST_ON_THE_WAY - self._arrived.qsize())
+
+    def reconnected(self) -> None:
+        """The open requests died with the connection."""
+        if self._puller is not None:
+            self._puller.reconnected()
+
+    async def _work(self) -> None:
+        while True:
+            pulled = await self._arrived.get()
+            try:
+                await self._move(pulled)
+                await ack(self._connection, pulled)
+                await self._ask()
+            except (ApiError, OutriderError) as error:
+                log.warning("%s is not moved to the queue yet: %s", pulled.subject, error)
+                await self._later(pulled)
+
+    async def _later(self, pulled: Pulled) -> None:
+        try:
+            await give_back(self._connection, pulled, TRY_AGAIN_S)
+        except OutriderError as error:
+            log.warning("%s will come again by itself: %s", pulled.subject, error)
+
+    async def _move(self, pulled: Pulled) -> None:
+        try:
+            task = read_scheduled(pulled.data, pulled.seq)
+            envelope = await self._to_run(task, pulled)
+            if envelope is not None:
+                await self._queue(envelope.check())
+        except (DecodeError, InvalidName, InvalidTask) as error:
+            schedule_id = pulled.subject.rpartition(".")[2]
+            await self._waiting.bury(schedule_id, error.message)
+
+    async def _to_run(self, task: Scheduled, pulled: Pulled) -> TaskEnvelope | None:
+        if task.options.cron is not None:
+            return await self._fire(task, pulled)
+        if task.options.debounce_key is not None:
+            return await self._on_debounced(task, pulled.stored_at)
+        return task.envelope
+
+    async def _fire(self, task: Scheduled, pulled: Pulled) -> TaskEnvelope | None:
+        """The task of one fire; None for a repeat, which a server that was killed makes of its last fire."""
+        name, which = f"cron-{task.envelope.task_id}", _identity(task)
+        while True:
+            last = await self._keys.read(name)
+            if last.value.get("schedule") == which:
+                if last.value.get("seq") == pulled.seq:
+                    break
+                if pulled.stored_at < last.value.get("next_at", 0.0) - EARLY_S:
+                    log.info("schedule %s fired twice for one time, once counts", task.envelope.task_id)
+                    return None
+            fired = {"schedule": which, "seq": pulled.seq, "next_at": _announced(pulled)}
+            try:
+                await self._keys.change(name, fired, last)
+                break
+            except WrongSequence:
+                continue
+        return fire_of(task.envelope, pulled.seq, pulled.stored_at)
+
+    async def _queue(self, envelope: TaskEnvelope) -> None:
+        """TASKS has the task when this returns, or had it before."""
+        task_id = envelope.task_id
+        subject = self._subjects.task(envelope.kind, envelope.priority, task_id)
+        try:
+            await self._appender.append(
+                subject, encode(envelope), guard(0, self._subjects.task_anywhere(task_id))
+            )
+        except WrongSequence:
+            log.debug("%s waits already", task_id)
+
+
+def fire_of(envelope: TaskEnvelope, seq: int, fired_at: float) -> TaskEnvelope:
+    """The task of one fire of a schedule; a deadline counts from each fire."""
+    deadline_at = envelope.deadline_at
+    if deadline_at is not None:
+        deadline_at = fired_at + deadline_at - envelope.submitted_at
+    return replace(
+        envelope,
+        task_id=f"{envelope.task_id}-{seq}",
+        submitted_at=fired_at,
+        deadline_at=deadline_at,
+        idempotency_key=None,
+    )
+
+
+def _identity(task: Scheduled) -> str:
+    """One schedule, told from a later one under the same id."""
+    return f"{task.envelope.submitted_at}|{task.options.cron}|{task.options.time_zone}"
+
+
+def _announced(pulled: Pulled) -> float:
+    """When the server said that it will fire next."""
+    text = (pulled.headers or {}).get("Nats-Schedule-Next", "")
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0
