@@ -89,6 +89,7 @@ def stream_definitions(subjects: Subjects, limits: StreamLimits) -> list[dict[st
             "discard": "old",
             "max_bytes": -1,
             "allow_msg_schedules": True,
+            "allow_rollup_hdrs": True,
         },
         common
         | {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from datetime import datetime
 from typing import Any, NoReturn
 
 from outrider.cli.exit_codes import UsageError
@@ -58,6 +59,28 @@ def positive(text: str) -> float:
     return value
 
 
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration(text: str) -> float:
+    """Seconds, or a number with ms, s, m, h or d such as 5m, for argparse."""
+    number = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = text.strip()[len(number) :] or "s"
+    if unit not in UNITS:
+        raise argparse.ArgumentTypeError(f"{text} is not a duration such as 90, 5m or 2h")
+    return positive(number) * UNITS[unit]
+
+
+def instant(text: str) -> float:
+    """An ISO 8601 instant as seconds since 1970, for argparse; without an offset it is local time."""
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not an instant such as 2026-12-24T18:00:00+01:00"
+        ) from None
+
+
 def count(text: str) -> int:
     """A whole number from 1, for argparse."""
     value = int(text)
@@ -91,6 +114,12 @@ def names(text: str) -> tuple[str, ...]:
     return found
 
 
-for _check, _shown in ((positive, "number"), (count, "whole number"), (age, "age"), (port, "port")):
+for _check, _shown in (
+    (positive, "number"),
+    (duration, "duration"),
+    (count, "whole number"),
+    (age, "age"),
+    (port, "port"),
+):
     # argparse names the function in its message.
     _check.__name__ = _shown

@@ -6,13 +6,16 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from outrider.cli.config import surroundings
 from outrider.cli.exit_codes import OK, UsageError
 from outrider.cli.interruptible import run_interruptibly
 from outrider.cli.output import data, document, note, task_object
-from outrider.cli.parser import Commands, add_command, count, names, positive
+from outrider.cli.parser import Commands, Parser, add_command, count, duration, instant, names, positive
+
+if TYPE_CHECKING:
+    from outrider.client import Client
 
 TEXT = """The payload is JSON: on the command line, in a file (@file) or on stdin (-).
 Without --wait it prints the task id as soon as the task is durably accepted."""
@@ -39,7 +42,37 @@ def add_to(commands: Commands) -> None:
         "--requires", metavar="L,...", type=names, default=(), help="labels the agent must have"
     )
     parser.add_argument("--key", help="idempotency key: the same key again is the same task")
+    _add_arrangements(parser)
     parser.set_defaults(run=run)
+
+
+def _add_arrangements(parser: Parser) -> None:
+    group = parser.add_argument_group("when, and instead of which")
+    start = group.add_mutually_exclusive_group()
+    start.add_argument("--delay", metavar="5m", type=duration, help="start so much later: 90, 5m, 2h, 1d")
+    start.add_argument("--at", metavar="ISO", type=instant, help="start then: 2026-12-24T18:00:00+01:00")
+    start.add_argument("--cron", metavar="PATTERN", help="a new task at each fire: '30 9 * * mon-fri'")
+    start.add_argument(
+        "--debounce", metavar="30s", type=duration, help="run the last one, after so long a quiet"
+    )
+    group.add_argument(
+        "--tz", metavar="ZONE", help="time zone of --cron, such as Europe/Berlin (default UTC)"
+    )
+    group.add_argument("--debounce-key", metavar="KEY", help="which submits --debounce is about")
+    group.add_argument("--unique", action="store_true", help="while the same task is open, that one is meant")
+    group.add_argument("--unique-key", metavar="KEY", help="the same by a key instead of the payload")
+
+
+def _arrangement(options: argparse.Namespace) -> dict[str, Any]:
+    given = {
+        "delay_s": options.delay,
+        "run_at": options.at,
+        "unique": options.unique or None,
+        "unique_key": options.unique_key,
+        "debounce_s": options.debounce,
+        "debounce_key": options.debounce_key,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def payload_from(text: str) -> Any:
@@ -67,6 +100,10 @@ def _refuse_constant(name: str) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.cron is not None and (options.wait or options.stream or options.within):
+        raise UsageError("--cron makes many tasks: there is no one to wait for", hint="outrider schedule ls")
+    if options.tz is not None and options.cron is None:
+        raise UsageError("--tz goes with --cron", hint="--at takes an offset: 2026-12-24T18:00:00+01:00")
     return run_interruptibly(_submit(options, payload_from(options.data)))
 
 
@@ -76,16 +113,17 @@ async def _submit(options: argparse.Namespace, payload: Any) -> int:
 
     here = surroundings(options)
     async with Client(settings=here.settings(), fleet=here.fleet, name="outrider submit") as client:
-        task = await client.submit(
-            options.kind,
-            payload,
-            priority=options.priority,
-            deadline_s=options.deadline,
-            timeout_s=options.timeout,
-            max_attempts=options.max_attempts,
-            requires=options.requires,
-            key=options.key,
-        )
+        asked: dict[str, Any] = {
+            "priority": options.priority,
+            "deadline_s": options.deadline,
+            "timeout_s": options.timeout,
+            "max_attempts": options.max_attempts,
+            "requires": options.requires,
+            "key": options.key,
+        }
+        if options.cron is not None:
+            return await _schedule(client, options, payload, asked)
+        task = await client.submit(options.kind, payload, **asked, **_arrangement(options))
         if task.warning:
             note(task.warning)
         is_json = hasattr(options, "json")
@@ -95,4 +133,15 @@ async def _submit(options: argparse.Namespace, payload: Any) -> int:
             document(task_object(await client.get(task.task_id)))
         else:
             data(task.task_id)
+    return OK
+
+
+async def _schedule(client: Client, options: argparse.Namespace, payload: Any, asked: dict[str, Any]) -> int:
+    from outrider.cli.schedule_commands import schedule_object  # noqa: PLC0415
+
+    view = await client.schedule(options.kind, payload, cron=options.cron, time_zone=options.tz, **asked)
+    if hasattr(options, "json"):
+        document(schedule_object(view))
+    else:
+        data(view.schedule_id)
     return OK

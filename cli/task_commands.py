@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from outrider.client import Client
 
 COLUMNS = ("TASK", "KIND", "STATE", "AGENT", "TRIES", "PREDICTED", "SERVICE", "AGE")
-STATES = ("queued", "assigned", "backing_off", "succeeded", "dead", "cancelled", "expired")
+STATES = ("scheduled", "queued", "assigned", "backing_off", "succeeded", "dead", "cancelled", "expired")
 
 
 def add_to(commands: Commands) -> None:

@@ -23,9 +23,11 @@ from outrider.broker.pausing import PauseState
 from outrider.broker.states import TaskState
 from outrider.broker.views import AgentView, TaskView
 from outrider.client.chunks import Piece
-from outrider.client.client import Client, PartlySubmitted
+from outrider.client.client import Client
 from outrider.client.new_task import NewTask
 from outrider.client.operating import LetterFilter, LetterStory
+from outrider.client.scheduling import ScheduleView
+from outrider.client.submitting import PartlySubmitted
 from outrider.client.sync import SyncClient, SyncTask
 from outrider.client.task import Task
 
@@ -49,6 +51,7 @@ __all__ = [
     "PayloadTooLarge",
     "Piece",
     "QueueFull",
+    "ScheduleView",
     "SyncClient",
     "SyncTask",
     "Task",

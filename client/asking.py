@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from outrider.broker.codec import encode, load
+from outrider.broker.codec import dump, encode, load
 from outrider.broker.connection import ApiError, Connection
 from outrider.broker.errors import AgentNotFound, NobodyAnswers, OutriderError, Refused, error_from_wire
 from outrider.broker.messages import Done, Drain, TaskRequest
@@ -72,8 +72,8 @@ class Asker:
         return True
 
     async def ask(self, subject: str, message: Any, kind: type[T]) -> T:
-        """The answer to a request, as `kind`; an error answer is raised as what it names."""
-        body = encode(message) if message is not None else b"{}"
+        """The answer to a request (a message or a plain map); an error answer is raised as what it names."""
+        body = b"{}" if message is None else dump(message) if isinstance(message, dict) else encode(message)
         answer = load((await self._connection.request(subject, body, ANSWER_WITHIN_S)).data)
         error = error_from_wire(answer)
         if error is not None:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Iterable
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from outrider.broker.background import Background
 from outrider.broker.clock import Clock, SystemClock
@@ -32,25 +32,17 @@ from outrider.client.listing import DEFAULT_LIMIT, Listing
 from outrider.client.new_task import NewTask, Packed, pack
 from outrider.client.operating import LetterFilter, LetterStory, Operator
 from outrider.client.reading import Known, Reader
-from outrider.client.submitting import Submitter
+from outrider.client.scheduling import Arrangement, Schedules, ScheduleView, options_of
+from outrider.client.submitting import PartlySubmitted, Submitter
 from outrider.client.task import Task
 from outrider.client.watching import Watch, Watcher
 
 log = logging.getLogger(__name__)
 
+__all__ = ["Client", "PartlySubmitted"]
+
 KEEP_TRYING_S = 30.0
 PACKED_AT_ONCE = 256
-
-
-class PartlySubmitted(OutriderError):
-    """Some tasks of a batch were not accepted; `tasks` holds None for them, `errors` says why by position."""
-
-    code = "partly_submitted"
-
-    def __init__(self, message: str, tasks: list[Task | None], errors: dict[int, OutriderError]) -> None:
-        super().__init__(message, hint="submit those again")
-        self.tasks = tasks
-        self.errors = errors
 
 
 class Client:
@@ -99,6 +91,9 @@ class Client:
             self._objects,
             self._keep_trying_s,
             lambda: self._kinds.refuses,
+        )
+        self._schedules = Schedules(
+            self.connection, self.subjects, self._asker, self._clock, self._keep_trying_s
         )
         self._background = asyncio.create_task(self._run())
         return self
@@ -150,8 +145,12 @@ class Client:
         max_attempts: int = DEFAULT_MAX_ATTEMPTS,
         requires: Iterable[str] = (),
         key: str | None = None,
+        **when: Unpack[Arrangement],
     ) -> Task:
         """Have a task accepted, durably. The same `key` again gives the same task, also when it is over.
+
+        `delay_s` or `run_at` start it later; with `unique` or `unique_key` the open task of the same work
+        is the answer; with `debounce_s` and `debounce_key` only the last submit runs, after the quiet time.
 
         Raises UnknownKind, InvalidTask, InvalidName, PayloadTooLarge, QueueFull, IdempotencyConflict,
         NobodyAnswers when no orchestrator ever ran, OutcomeUnknown when NATS stays away.
@@ -159,12 +158,38 @@ class Client:
         new = NewTask(kind, payload, priority, deadline_s, timeout_s, max_attempts, requires, key)
         packed = pack(new, self._clock.wall(), self.largest_object)
         warning = await self._kinds.check(packed.envelope.kind, packed.envelope.requires)
+        if when:
+            options = options_of(when)
+            await self._submitter.store_payload(packed)
+            answer = await self._schedules.submit(packed.envelope, options)
+            return await self.task(answer.task_id)
         task = self._handle(packed, warning)
         await self._watcher.listen([packed.task_id])
         known = await self._submitter.submit(packed)
         if known is not None:
             self._believe(task, known)
         return task
+
+    async def schedule(
+        self, kind: str, payload: Any = None, *, cron: str, time_zone: str | None = None, **task: Any
+    ) -> ScheduleView:
+        """A new task at each fire of `cron`, in `time_zone` or UTC; `task` as in `submit`.
+
+        The same `key` again is the same schedule. Raises InvalidTask that says what is wrong, QueueFull,
+        IdempotencyConflict.
+        """
+        packed = pack(NewTask(kind, payload, **task), self._clock.wall(), self.largest_object)
+        await self._kinds.check(packed.envelope.kind, packed.envelope.requires)
+        await self._submitter.store_payload(packed)
+        return await self._schedules.add(packed.envelope, cron, time_zone)
+
+    async def schedules(self, limit: int = DEFAULT_LIMIT) -> list[ScheduleView]:
+        """Cron schedules and delayed tasks, the soonest first."""
+        return await self._schedules.all(limit)
+
+    async def unschedule(self, schedule_id: str) -> TaskView:
+        """Remove a schedule; tasks that it made go on. Raises TaskNotFound."""
+        return await self._schedules.remove(schedule_id)
 
     async def submit_many(self, tasks: Iterable[NewTask | tuple[str, Any]]) -> list[Task]:
         """Have many tasks accepted, pipelined. Bad input is refused before anything is sent.
@@ -216,8 +241,11 @@ class Client:
         task = Task(self, watch)
         await self._watcher.listen([task_id])
         known = await self.reader.known(task_id)
-        if known.is_nothing:
-            raise self._no_such_task(task_id)
+        if known.is_nothing and await self._schedules.find(task_id) is None:
+            # Neither here nor there: it may have moved from LATER to TASKS between the two looks.
+            known = await self.reader.known(task_id)
+            if known.is_nothing:
+                raise self._no_such_task(task_id)
         self._believe(task, known)
         return task
 
@@ -231,7 +259,10 @@ class Client:
         except (NobodyAnswers, TimedOut):
             known = await self.reader.known(task_id)
         if known.is_nothing:
-            raise self._no_such_task(task_id)
+            scheduled = await self._schedules.find(task_id)
+            if scheduled is None:
+                raise self._no_such_task(task_id)
+            return scheduled
         if known.waiting is not None and not known.story.expect:
             return known.waiting.view(self._clock.wall())
         return known.story.view()
@@ -247,7 +278,11 @@ class Client:
         """The newest tasks, those that wait first. Raises NobodyAnswers when no orchestrator ever ran."""
         wanted = None if state is None else TaskState(state)
         listing = Listing(self.connection, self.subjects, self.reader)
-        return await listing.newest(wanted, limit, self._clock.wall())
+        found = await listing.newest(wanted, limit, self._clock.wall())
+        if wanted in (None, TaskState.SCHEDULED):
+            delayed = [view for view in await self._schedules.all(limit) if view.cron is None]
+            found = [view.as_task(TaskState.SCHEDULED) for view in delayed] + found
+        return found[:limit]
 
     async def cancel(self, task_id: str, reason: str = "") -> TaskView:
         """End the task now. Raises TaskNotFound, Refused when it is over, NobodyAnswers."""

@@ -32,7 +32,7 @@ class Listing:
         """Up to `limit` tasks, newest first, of one state or of all."""
         if state in (None, TaskState.QUEUED):
             await self._add_waiting(limit, wall_at)
-        if state is not TaskState.QUEUED:
+        if state not in (TaskState.QUEUED, TaskState.SCHEDULED):
             await self._add_from_ledger(state, limit)
         newest = sorted(self._found.values(), key=lambda view: view.submitted_at or 0.0, reverse=True)
         return newest[:limit]

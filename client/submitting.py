@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from outrider.broker.errors import (
     LEDGER_HINT,
@@ -26,9 +27,23 @@ from outrider.broker.subjects import Subjects
 from outrider.client.new_task import Packed
 from outrider.client.reading import Known, Reader
 
+if TYPE_CHECKING:
+    from outrider.client.task import Task
+
 LONGEST_PAUSE_S = 1.0
 LOOKED_UP_AT_ONCE = 64
 LARGE_AT_ONCE = 4
+
+
+class PartlySubmitted(OutriderError):
+    """Some tasks of a batch were not accepted; `tasks` holds None for them, `errors` says why by position."""
+
+    code = "partly_submitted"
+
+    def __init__(self, message: str, tasks: list[Task | None], errors: dict[int, OutriderError]) -> None:
+        super().__init__(message, hint="submit those again")
+        self.tasks = tasks
+        self.errors = errors
 
 
 class Submitter:
@@ -61,7 +76,7 @@ class Submitter:
             if known is not None:
                 return known
         self._check_room()
-        await self._store_payload(packed)
+        await self.store_payload(packed)
         return await self._settle(packed, await self._publish(packed))
 
     def _check_room(self) -> None:
@@ -69,7 +84,7 @@ class Submitter:
         if why is not None:
             raise QueueFull(why, hint=LEDGER_HINT)
 
-    async def _store_payload(self, packed: Packed) -> None:
+    async def store_payload(self, packed: Packed) -> None:
         """Put a large payload where the envelope will say that it is."""
         ref, deadline, pause_s = packed.envelope.payload_ref, self._loop.time() + self._keep_trying_s, 0.05
         while ref is not None and packed.body:

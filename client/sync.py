@@ -20,6 +20,7 @@ from outrider.client.client import Client
 from outrider.client.listing import DEFAULT_LIMIT
 from outrider.client.new_task import NewTask
 from outrider.client.operating import LetterFilter, LetterStory
+from outrider.client.scheduling import ScheduleView
 from outrider.client.task import Task
 
 T = TypeVar("T")
@@ -113,6 +114,18 @@ class SyncClient:
     def submit(self, kind: str, payload: Any = None, **options: Any) -> SyncTask:
         """Have a task accepted; options as in `Client.submit`."""
         return SyncTask(self, self.wait_for(self._client.submit(kind, payload, **options)))
+
+    def schedule(
+        self, kind: str, payload: Any = None, *, cron: str, time_zone: str | None = None, **task: Any
+    ) -> ScheduleView:
+        """A new task at each fire; options as in `Client.schedule`."""
+        return self.wait_for(self._client.schedule(kind, payload, cron=cron, time_zone=time_zone, **task))
+
+    def schedules(self, limit: int = DEFAULT_LIMIT) -> list[ScheduleView]:
+        return self.wait_for(self._client.schedules(limit))
+
+    def unschedule(self, schedule_id: str) -> TaskView:
+        return self.wait_for(self._client.unschedule(schedule_id))
 
     def submit_many(self, tasks: Iterable[NewTask | tuple[str, Any]]) -> list[SyncTask]:
         return [SyncTask(self, task) for task in self.wait_for(self._client.submit_many(tasks))]

@@ -13,7 +13,8 @@ from outrider.broker.connection import Connection
 from outrider.broker.errors import StreamDrift
 from outrider.broker.pipeline import Appender
 from outrider.broker.server import PrivateServer
-from outrider.broker.streams import ensure_streams, ensure_task_consumer
+from outrider.broker.stream_limits import StreamLimits
+from outrider.broker.streams import ensure_streams, ensure_task_consumer, stream_definitions
 from outrider.broker.subjects import Subjects
 
 
@@ -27,7 +28,7 @@ async def test_all_streams_are_made_once_also_by_several_at_the_same_time(
 ) -> None:
     await asyncio.gather(*(ensure_streams(connection, subjects) for _ in range(5)))
     names = (await connection.api("STREAM.NAMES"))["streams"]
-    assert sorted(names) == sorted([subjects.tasks_stream, subjects.ledger_stream, subjects.chunks_stream])
+    assert sorted(names) == sorted(wanted["name"] for wanted in stream_definitions(subjects, StreamLimits()))
     ledger = await config_of(connection, subjects.ledger_stream)
     assert (ledger["deny_delete"], ledger["deny_purge"], ledger["discard"]) == (True, True, "new")
     assert ledger["republish"]["dest"] == f"{subjects.fleet}.live.>"
