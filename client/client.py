@@ -159,9 +159,8 @@ class Client:
         packed = pack(new, self._clock.wall(), self.largest_object)
         warning = await self._kinds.check(packed.envelope.kind, packed.envelope.requires)
         if when:
-            options = options_of(when)
             await self._submitter.store_payload(packed)
-            answer = await self._schedules.submit(packed.envelope, options)
+            answer = await self._schedules.submit(packed.envelope, options_of(when))
             return await self.task(answer.task_id)
         task = self._handle(packed, warning)
         await self._watcher.listen([packed.task_id])
@@ -175,8 +174,7 @@ class Client:
     ) -> ScheduleView:
         """A new task at each fire of `cron`, in `time_zone` or UTC; `task` as in `submit`.
 
-        The same `key` again is the same schedule. Raises InvalidTask that says what is wrong, QueueFull,
-        IdempotencyConflict.
+        The same `key` again is the same schedule. Raises InvalidTask, QueueFull or IdempotencyConflict.
         """
         packed = pack(NewTask(kind, payload, **task), self._clock.wall(), self.largest_object)
         await self._kinds.check(packed.envelope.kind, packed.envelope.requires)
@@ -242,7 +240,6 @@ class Client:
         await self._watcher.listen([task_id])
         known = await self.reader.known(task_id)
         if known.is_nothing and await self._schedules.find(task_id) is None:
-            # Neither here nor there: it may have moved from LATER to TASKS between the two looks.
             known = await self.reader.known(task_id)
             if known.is_nothing:
                 raise self._no_such_task(task_id)
@@ -259,8 +256,7 @@ class Client:
         except (NobodyAnswers, TimedOut):
             known = await self.reader.known(task_id)
         if known.is_nothing:
-            scheduled = await self._schedules.find(task_id)
-            if scheduled is None:
+            if (scheduled := await self._schedules.find(task_id)) is None:
                 raise self._no_such_task(task_id)
             return scheduled
         if known.waiting is not None and not known.story.expect:
@@ -280,8 +276,7 @@ class Client:
         listing = Listing(self.connection, self.subjects, self.reader)
         found = await listing.newest(wanted, limit, self._clock.wall())
         if wanted in (None, TaskState.SCHEDULED):
-            delayed = [view for view in await self._schedules.all(limit) if view.cron is None]
-            found = [view.as_task(TaskState.SCHEDULED) for view in delayed] + found
+            found = await self._schedules.delayed(limit) + found
         return found[:limit]
 
     async def cancel(self, task_id: str, reason: str = "") -> TaskView:

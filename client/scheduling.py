@@ -122,6 +122,10 @@ class Schedules:
         found = [view for view in map(self._view, stored) if view is not None]
         return sorted(found, key=lambda view: view.next_at or float("inf"))
 
+    async def delayed(self, limit: int) -> list[TaskView]:
+        """Tasks that start later; cron schedules are no tasks."""
+        return [v.as_task(TaskState.SCHEDULED) for v in await self.all(limit) if v.cron is None]
+
     async def find(self, task_id: str) -> TaskView | None:
         """A task that is scheduled, or due and not queued yet; None when LATER has neither."""
         s = self._subjects

@@ -81,7 +81,7 @@ async def test_the_last_debounced_submit_wins_also_when_they_come_at_the_very_en
             *(submit(fleet, number, debounce_s=0.05 + n / 50, debounce_key=k) for n, k in enumerate(keys))
         )
         last |= dict.fromkeys(ids, number)
-    ran = {}
+    ran: dict[str, object] = {}
     while set(last) - set(ran):
         assignment = await agent.next_assignment()
         assert assignment.task_id not in ran
