@@ -39,6 +39,7 @@ from tests.prove.writing_agent import Notes, writing_agent
 
 TASKS = 20
 AT_ONCE = 12
+SECOND_DIES_BEFORE = 250
 MEASURED = 3
 """Runs without a crash: how many awaits there are differs a little from run to run."""
 QUICK = Thresholds(
@@ -61,7 +62,8 @@ class Crash:
 
     at: int | None
     awaits: int
-    is_reached: bool
+    deaths: int
+    """0 when the run was over before, 2 when the second orchestrator died as well."""
     problems: list[str]
 
 
@@ -77,19 +79,13 @@ class Runs:
         fleet = f"await-{at}"
         folder = self._folder / fleet
         folder.mkdir()
-        first = Life(at)
+        book = Book()
         async with Background() as background:
             async with self._agents(fleet, folder, background), self._client(fleet) as client:
-                root = first.live(lambda: self._orchestrator(fleet))
-                book = Book()
                 sending = background.spawn(submit_all(client, book, fleet, _payloads()))
                 settled = background.spawn(self._settled(sending, client, book))
-                await _first_of(first.ended, settled, root)
-                is_reached = first.is_over
-                if is_reached:
-                    background.spawn(self._orchestrator(fleet))
+                awaits, deaths = await self._lives(fleet, at, settled)
                 waiting = await settled
-                first.end()
                 await self._forget(client)
             await background.end()
         verdict = judge(book, read_executions([folder / "notes"]), waiting)
@@ -97,7 +93,20 @@ class Runs:
         if len(book.accepted) != TASKS:
             problems.append(f"only {len(book.accepted)} tasks were accepted")
         shutil.rmtree(folder)
-        return Crash(at, first.awaits, is_reached, problems)
+        return Crash(at, awaits, deaths, problems)
+
+    async def _lives(self, fleet: str, at: int | None, settled: asyncio.Task[set[str]]) -> tuple[int, int]:
+        """One orchestrator after another until all is settled; the awaits of the first, and the deaths."""
+        lives: list[Life] = []
+        for ends_at in (at, _again_at(at), None):
+            life = Life(ends_at)
+            lives.append(life)
+            root = life.live(lambda: self._orchestrator(fleet))
+            await _first_of(life.ended, settled, root)
+            if not life.is_over:
+                life.end()
+                break
+        return lives[0].awaits, len(lives) - 1
 
     def _orchestrator(self, fleet: str) -> Coroutine[Any, Any, None]:
         return serve(self._settings, fleet, asyncio.Event(), lambda _: None, QUICK)
@@ -141,6 +150,11 @@ def _payloads() -> list[dict[str, Any]]:
     return [{"number": n, "seconds": 0.01 * (n % 5), "fails": int(n in (7, 13))} for n in range(TASKS)]
 
 
+def _again_at(at: int | None) -> int | None:
+    """Where the second orchestrator of a run dies too, in every other run: recovery must survive a crash."""
+    return 1 + at * 37 % SECOND_DIES_BEFORE if at is not None and at % 2 else None
+
+
 async def _first_of(ended: asyncio.Event, *tasks: asyncio.Task[Any]) -> None:
     """Wait for any of them; raises the error of one that failed."""
     waiting = asyncio.ensure_future(ended.wait())
@@ -156,6 +170,7 @@ class Sum:
     """All runs so far."""
 
     crashes: int = 0
+    crashes_again: int = 0
     last_await: int = 0
     problems: dict[int, list[str]] = field(default_factory=dict)
 
@@ -184,9 +199,10 @@ async def crash_at_every_await(
                 try:
                     found = await runs.run(at)
                 except Exception as error:  # noqa: BLE001 - the others go on, and the report names it
-                    found = Crash(at, 0, False, [repr(error)])
-            done.crashes += found.is_reached
-            done.last_await = max(done.last_await, at if found.is_reached else 0)
+                    found = Crash(at, 0, 0, [repr(error)])
+            done.crashes += found.deaths > 0
+            done.crashes_again += found.deaths > 1
+            done.last_await = max(done.last_await, at if found.deaths else 0)
             if found.problems:
                 done.problems[at] = found.problems
                 say(f"await {at}: {'; '.join(found.problems[:5])}")
@@ -199,6 +215,7 @@ async def crash_at_every_await(
     return {
         "awaits": longest,
         "crashes": done.crashes,
+        "crashes_of_the_second": done.crashes_again,
         "last_await": done.last_await,
         "tasks": TASKS * (MEASURED + len(points)),
         "failed_at": sorted(done.problems),

@@ -16,6 +16,7 @@ WEIGHTS = {"agent": 40, "orchestrator": 27, "server": 13, "router": 10, "bridge"
 SEATS = {"agent": 3, "orchestrator": 2, "server": 1, "router": 1, "bridge": 1}
 """How many processes of each role a schedule has."""
 SLOTS = 4
+LONGEST_FREEZE_S = 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ def plan(seed: int, tasks: int, *, is_default: bool = False) -> Plan:
 def _fault(dice: random.Random) -> Fault:
     role = dice.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
     action = "kill" if dice.random() < 0.7 else "freeze"
-    down_s = dice.uniform(0.05, 1.5) if action == "kill" else dice.uniform(0.3, 4.0)
+    # Some freezes outlast the limit after which an agent counts as offline and its attempts run elsewhere.
+    down_s = dice.uniform(0.05, 1.5) if action == "kill" else dice.uniform(0.3, LONGEST_FREEZE_S)
     lead_s, gap_s = dice.uniform(0.0, 0.35), dice.uniform(0.0, 0.7)
     return Fault(role, dice.randrange(SEATS[role]), action, lead_s, down_s, gap_s)
 
