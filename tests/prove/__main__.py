@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -13,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from outrider.broker.parent import end_with_parent
 from tests.prove.cluster import kill_leaders
 from tests.prove.kills import Wanted, prove_kills
 from tests.prove.nursery import PROJECT
@@ -70,7 +72,13 @@ async def _awaits(args: argparse.Namespace) -> dict[str, Any]:
     """In a process of its own, which ends without any clean-up."""
     sample = ["--sample", str(args.sample)] if args.sample else []
     program = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.prove.awaits", *sample, stdout=asyncio.subprocess.PIPE, cwd=PROJECT
+        sys.executable,
+        *("-m", "tests.prove.awaits", *sample),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=PROJECT,
+        env=os.environ | {"TMPDIR": tempfile.gettempdir()},
+        process_group=0,  # Ctrl-C comes from here, once
+        preexec_fn=end_with_parent(),
     )
     try:
         output, _ = await program.communicate()

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -38,6 +39,7 @@ from tests.prove.work import TERMINAL_WITHIN_S, submit_all, until_settled
 from tests.prove.writing_agent import Notes, writing_agent
 
 TASKS = 20
+INTERRUPTED = 130
 AT_ONCE = 12
 SECOND_DIES_BEFORE = 250
 MEASURED = 3
@@ -185,6 +187,8 @@ async def crash_at_every_await(
     config = folder / "server.conf"
     config.write_text("jetstream { max_file: 1000TB }\n")
     async with PrivateServer(store=folder / "store", config=config) as server:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, _abandon, server, folder)
         runs = Runs(NatsSettings(url=server.url, source="proof"), folder)
         whole = [await runs.run(None) for _ in range(MEASURED)]
         if any(run.problems for run in whole):
@@ -235,6 +239,7 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(level=logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix="outrider-prove-"))
+    tempfile.tempdir = str(folder)
     code = 1
     try:
         with asyncio.Runner(loop_factory=MortalLoop) as runner:
@@ -247,7 +252,7 @@ def main() -> None:
             code = 1 if figures["failed_at"] else 0
             _leave(folder, code)
     except KeyboardInterrupt:
-        code = 130
+        code = INTERRUPTED
     except BaseException:  # noqa: BLE001 - shown here, since nothing after this runs
         traceback.print_exc()
     finally:
@@ -256,6 +261,12 @@ def main() -> None:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def _abandon(server: PrivateServer, folder: Path) -> None:
+    """Stop at once: nothing here is worth an orderly end."""
+    server.kill()
+    _leave(folder, INTERRUPTED)
 
 
 def _leave(folder: Path, code: int) -> None:
