@@ -19,8 +19,6 @@ from outrider.broker.codec import dump
 from outrider.broker.connection import Connection
 from outrider.broker.errors import OutriderError
 from outrider.broker.pipeline import Appender
-from outrider.broker.stream_limits import StreamLimits
-from outrider.broker.streams import ensure_streams
 from outrider.broker.subjects import Subjects
 from outrider.client import Client
 from tests.prove.book import Book
@@ -36,9 +34,14 @@ DOWN_S = 2.0
 PROBE_EVERY_S = 0.02
 STEADY_WITHIN_S = 30.0
 MIB = 1024**2
-LIMITS = StreamLimits(
-    tasks_bytes=256 * MIB, ledger_bytes=512 * MIB, chunks_bytes=64 * MIB, payloads_bytes=64 * MIB, replicas=3
-)
+BOUNDS = {
+    "OUTRIDER_REPLICAS": "3",
+    "OUTRIDER_TASKS_BYTES": str(256 * MIB),
+    "OUTRIDER_LEDGER_BYTES": str(512 * MIB),
+    "OUTRIDER_CHUNKS_BYTES": str(64 * MIB),
+    "OUTRIDER_PAYLOADS_BYTES": str(64 * MIB),
+}
+"""The orchestrators make the streams so."""
 
 
 @dataclass(slots=True)
@@ -70,12 +73,11 @@ async def kill_leaders(
     with Nursery() as nursery:
         async with running_cluster(folder) as cluster, Background() as background:
             async with await Connection.open(cluster.settings, "proof probe") as probe:
-                await ensure_streams(probe, subjects, LIMITS)
                 streams = [subjects.ledger_stream, subjects.tasks_stream]
-                await cluster.until_complete(probe, streams)
-                fleet = Fleet(nursery, folder, is_default=False, servers=cluster.settings)
+                fleet = Fleet(nursery, folder, BOUNDS, is_default=False, servers=cluster.settings)
                 try:
                     await fleet.start_parts()
+                    await cluster.until_complete(probe, streams)
                     for part in fleet.all_parts:
                         background.spawn(part.keep_alive())
                     probe.on_link(gaps.link)

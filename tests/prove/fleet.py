@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -44,9 +44,16 @@ class Fleet:
     """The processes by role, and the server."""
 
     def __init__(
-        self, nursery: Nursery, folder: Path, *, is_default: bool, servers: NatsSettings | None = None
+        self,
+        nursery: Nursery,
+        folder: Path,
+        bounds: Mapping[str, str] | None = None,
+        *,
+        is_default: bool,
+        servers: NatsSettings | None = None,
     ) -> None:
         """On a server of its own, or on `servers` that others look after."""
+        self._bounds = dict(bounds or {})
         self.server = PrivateServer(store=folder / "store")
         self._servers = servers
         self._folder = folder
@@ -91,6 +98,7 @@ class Fleet:
             inherited
             | NOBODYS_FAULT
             | self._thresholds
+            | self._bounds
             | {
                 "NATS_URL": self.settings.url,
                 "OUTRIDER_FLEET": FLEET,
