@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
 
 from outrider.broker.bucket import Bucket
 from outrider.broker.connection import Connection
-from outrider.broker.errors import OutriderError
+from outrider.broker.errors import DecodeError, OutriderError
 from outrider.broker.follower import StreamReader
 from outrider.broker.pipeline import Appender
 from outrider.broker.subjects import Subjects
@@ -20,6 +23,9 @@ from outrider.ledger.state import Kept
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
+PAUSES_S = (0.2, 1.0, 3.0)
 MOST_SNAPSHOTS = 3
 BUCKET_BYTES = 1024**3
 
@@ -43,13 +49,13 @@ class Archive:
         Whatever is odd about a snapshot means an older one, with a line in the log. Never raises for that.
         """
         try:
-            seqs = await self.seqs()
+            seqs = await patiently(self.seqs)
         except OutriderError as error:
             log.warning("the snapshots cannot be listed: %s; folding the whole ledger", error)
             return Kept()
         for seq in reversed([seq for seq in seqs if at is None or seq <= at]):
             try:
-                return await self._load(seq)
+                return await patiently(partial(self._load, seq))
             except OutriderError as error:
                 log.warning("snapshot %d is not used: %s", seq, error.message)
         return Kept()
@@ -73,3 +79,19 @@ class Archive:
         await self._bucket.put(appender, snapshot.name, written(snapshot))
         for seq in (await self.seqs())[:-MOST_SNAPSHOTS]:
             await self._bucket.delete(f"{seq:020d}")
+
+
+async def patiently(read: Callable[[], Awaitable[T]]) -> T:
+    """Try again what the server did not answer: folding the whole ledger would take longer by far.
+
+    Raises at once what was read and makes no sense, and in the end whatever comes.
+    """
+    for pause_s in PAUSES_S:
+        try:
+            return await read()
+        except DecodeError:
+            raise
+        except OutriderError as error:
+            log.info("the snapshots cannot be read now: %s; trying again", error)
+            await asyncio.sleep(pause_s)
+    return await read()
