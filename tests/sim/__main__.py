@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from contextlib import nullcontext
 
-from tests.sim import planted_bugs, planted_snapshot_bugs  # noqa: F401 - they register the bugs
+from tests.sim import operator_bugs, planted_bugs, planted_snapshot_bugs  # noqa: F401 - they register the bugs
 from tests.sim.planting import BUGS, planted
 from tests.sim.world import Report, simulate
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from outrider.broker.messages import Assignment
 from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.states import ErrorClass
 from outrider.broker.subjects import parse_ledger, parse_task
 from outrider.ledger.entries import Assigned, Closed, Ended, Entry, Member
 from outrider.ledger.fold import Story
@@ -36,7 +37,8 @@ class LedgerChecks:
         self._scenario = scenario
         self._limits = scenario.thresholds
         self._server = server
-        self._orders = orders
+        self.orders = orders
+        """What was submitted, and what was requeued."""
         self._log = log
         self.violations: list[str] = []
         self._queued: dict[str, None] = {}
@@ -62,7 +64,7 @@ class LedgerChecks:
         return self.cases.setdefault(task_id, Case(task_id))
 
     def order(self, task_id: str) -> Order:
-        return self._orders[task_id]
+        return self.orders[task_id]
 
     def stored(self, message: Message) -> None:
         """A message is in a stream now."""
@@ -109,7 +111,7 @@ class LedgerChecks:
 
     def _judge_assigned(self, case: Case, entry: Assigned, before: tuple[Any, ...]) -> None:
         charged, uncharged, last, last_at, _ = before
-        order = self._orders[case.task_id]
+        order = self.orders[case.task_id]
         self.issued[case.epoch] = entry
         self.must(entry.attempt > 1 or entry.envelope is not None, "attempt 1 carries the task", entry)
         self.must(charged < order.envelope.max_attempts, "no attempt without budget", entry)
@@ -120,11 +122,14 @@ class LedgerChecks:
             self.must(last.error.retryable, "what cannot be retried is not", entry)
             least_s = pause_s(
                 case.task_id,
-                charged,
+                max(1, charged),
                 self._limits.backoff_first_s,
                 self._limits.backoff_cap_s,
                 last.error.retry_after_s,
             )
+            is_stopped = last.error.error_class is ErrorClass.INTERRUPTED
+            if is_stopped and uncharged < self._limits.uncharged_before_backoff:
+                least_s = 0.0
             waited_s = self._server.loop.now - last_at
             self.must(waited_s >= least_s - SLACK_S, "backoff as the hash says", f"{waited_s} < {least_s}")
 
@@ -146,7 +151,7 @@ class LedgerChecks:
             has_left = entry.why == "it left"
             self.must(not (has_left and entry.charged), "who leaves in order costs nothing", entry)
         if entry.type == "timed_out":
-            timeout_s = self._orders[entry.task_id].envelope.timeout_s or self._limits.default_timeout_s
+            timeout_s = self.orders[entry.task_id].envelope.timeout_s or self._limits.default_timeout_s
             least_s = min(timeout_s + self._limits.timeout_grace_s, self._limits.lease_floor_s)
             self.must(now - assigned_at >= least_s - SLACK_S, "no attempt times out early", entry)
             self._judge_silence(entry, assigned_at)
@@ -177,7 +182,7 @@ class LedgerChecks:
 
     def _judge_closed(self, case: Case, entry: Closed, before: tuple[Any, ...]) -> None:
         charged, uncharged, last, _, _ = before
-        order = self._orders[case.task_id]
+        order = self.orders[case.task_id]
         now = self._server.loop.now
         if entry.type == "cancelled":
             self.must(order.cancel_asked_at is not None, "nothing is cancelled unasked", entry)

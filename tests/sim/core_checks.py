@@ -5,6 +5,9 @@ Looks on; the product's own check_invariants is asked first.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from outrider.ledger.control import Control
 from outrider.ledger.entries import Assigned, Closed, Member
 from outrider.ledger.fold import Record, Story
 from outrider.ledger.rules import Phase
@@ -48,6 +51,8 @@ class CoreChecks:
         self._slots = sum(profile.temper.slots for profile in scenario.profiles)
         self._server = server
         self._ledger = ledger
+        self.on_fresh: Callable[[Core, str], None] = lambda core, who: None
+        """Further checks of a core that was folded anew."""
         self._reading: set[tuple[str, str]] = set()
         """Who is reading which story, because it knows that it may be wrong."""
 
@@ -158,6 +163,8 @@ class CoreChecks:
             entry = message.data
             if isinstance(entry, Member):
                 core.handle(events.MemberStored(entry), 0.0)
+            elif isinstance(entry, Control):
+                core.handle(events.ControlStored(entry, message.seq), 0.0)
             else:
                 record = Record(message.seq, message.subject, entry, message.stored_at)
                 core.handle(events.EntryStored(record, 0.0), 0.0)
@@ -169,6 +176,7 @@ class CoreChecks:
             live, fold = durable(core.memory.tasks[task_id].story), durable(self._ledger.stories[task_id])
             self._ledger.must(live == fold, "a fresh fold equals the ledger", f"{live} != {fold}")
         self._check_invariants(core)
+        self.on_fresh(core, "fresh")
 
     def knows_all(self, shell: SimShell) -> None:
         """Untroubled for a while, an orchestrator knows every task that the ledger has not ended."""

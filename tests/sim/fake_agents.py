@@ -30,7 +30,7 @@ from tests.sim.fake_jetstream import WRONG_SEQUENCE, PubAnswer
 from tests.sim.fake_server import SUBJECTS, FakeServer, Reply
 from tests.sim.handler_log import HandlerLog, Run
 from tests.sim.sim_effects import SimAppender
-from tests.sim.temper import Finished, Profile, Running
+from tests.sim.temper import POISON, Finished, Profile, Running
 from tests.sim.wire import Node
 
 JOIN_WITHIN_S = 10.0
@@ -166,6 +166,9 @@ class FakeAgent(Node):
         self.log.run(Run(given.task_id, given.attempt, self.agent_id, epoch, loop.now))
         if loop.chance(temper.emit):
             self._emit_forever(running)
+        if given.payload == POISON:
+            self.after(loop.random.uniform(0.05, 0.5), lambda: self._die_of(running))
+            return
         if running.hangs:
             return
         self.after(loop.random.uniform(temper.shortest_s, temper.longest_s), lambda: self._finish(epoch))
@@ -174,6 +177,14 @@ class FakeAgent(Node):
             limits.append(max(0.0, given.deadline_at - self.clock.wall()))
         if limits:
             self.after(min(limits), lambda: self._end(epoch, _error(ErrorClass.TIMEOUT, True)))
+
+    def _die_of(self, running: Running) -> None:
+        """The task takes its process down; somebody starts it again."""
+        if self.running.get(running.assignment.epoch) is running:
+            life = self.life + 1
+            self.kill()
+            again_s = self.loop.random.uniform(0.1, 6.0)
+            self.loop.after(again_s, lambda: self.start() if self.life == life else None)
 
     def _emit_forever(self, running: Running) -> None:
         given = running.assignment
@@ -284,6 +295,23 @@ class FakeAgent(Node):
         self.state = AgentState.DRAINING
         self._beat()
         self._leave_if_drained()
+
+    def stop_now(self) -> None:
+        """A second SIGTERM: what hears it is recorded as interrupted, and after two seconds good-bye."""
+        if not self.is_alive or self.is_frozen or self.state is AgentState.OFFLINE:
+            return
+        self.loop.trace(self.name, "stops")
+        self.state = AgentState.DRAINING
+        for epoch in list(self.running):
+            if self.loop.chance(0.5):
+                self._end(epoch, _error(ErrorClass.INTERRUPTED, True))
+        self.after(2.0, self._say_goodbye)
+
+    def _say_goodbye(self) -> None:
+        if self.state is not AgentState.OFFLINE:
+            self.state = AgentState.OFFLINE
+            self._beat()
+            self.after(0.05, self.kill)
 
     def _leave_if_drained(self) -> None:
         if self.state is AgentState.DRAINING and not self.running and not self.spool:

@@ -59,6 +59,7 @@ class Faults:
             "hostile_entry": self._hostile_entry,
             "jump_clock": self._jump_clock,
             "fill_ledger": self._fill_ledger,
+            "stop_agent": self._stop_agent,
         }
 
     def plan(self) -> None:
@@ -123,6 +124,12 @@ class Faults:
         agent = self._any(self._agents)
         agent.drain()
         self._later(5.0, 20.0, lambda: self.revive(agent))
+
+    def _stop_agent(self) -> None:
+        """A deploy that does not wait."""
+        agent = self._any(self._agents)
+        agent.stop_now()
+        self._later(0.5, 8.0, lambda: self.revive(agent))
 
     def _crash_server(self) -> None:
         if self._server.is_up:

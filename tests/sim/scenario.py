@@ -10,7 +10,7 @@ from outrider.orchestrator.config import Thresholds
 from tests.sim.fake_client import Order
 from tests.sim.fake_server import PRIORITIES
 from tests.sim.loop import EPOCH
-from tests.sim.temper import Profile, Temper
+from tests.sim.temper import POISON, Profile, Temper
 from tests.sim.wire import Weather
 
 KINDS = ("chat", "echo")
@@ -61,6 +61,7 @@ FAULTS = (
     "hostile_entry",
     "jump_clock",
     "fill_ledger",
+    "stop_agent",
 )
 
 
@@ -80,6 +81,8 @@ class Scenario:
     is_dropping: bool
     starts_apart: bool
     """The second orchestrator comes while the first is cut off."""
+    has_operator: bool
+    """Somebody pauses, resumes, requeues and discards."""
     starts_rough: bool
     """The first orchestrator dies just after the agents joined, before the ledger has them."""
 
@@ -103,6 +106,7 @@ def draw(random: Random) -> Scenario:
         is_dropping=weather.drop > 0,
         starts_apart=random.random() < 0.3,
         starts_rough=random.random() < 0.08,
+        has_operator=random.random() < 0.4,
     )
 
 
@@ -139,7 +143,7 @@ def _order(random: Random, number: int, until_s: float) -> Order:
     deadline = submit_at + random.uniform(1.0, 30.0) if random.random() < 0.2 else None
     envelope = TaskEnvelope(
         random.choice(KINDS),
-        "payload",
+        POISON if random.random() < 0.03 else "payload",
         f"t{number}",
         random.choice(PRIORITIES),
         None if deadline is None else EPOCH + deadline,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from outrider.broker.facts import TaskFacts
 from outrider.broker.messages import Heartbeat, Pulse, TaskEnvelope
 from outrider.broker.subjects import parse_chunk, parse_task
+from outrider.ledger.control import Control
 from outrider.ledger.entries import Assigned, Member
 from outrider.ledger.fold import Record
 from outrider.orchestrator import events, instructions
@@ -22,6 +23,7 @@ from outrider.orchestrator.inbox import Door
 from outrider.orchestrator.queue import HOLD_EVERY_S
 from tests.sim.fake_jetstream import Delivery, Message
 from tests.sim.fake_server import SUBJECTS, FakeServer, Reply
+from tests.sim.sim_desks import SimDesks
 from tests.sim.sim_effects import Held, SimEffects, Wires, beat_event
 from tests.sim.sim_feed import SimFeed, SimQueue
 from tests.sim.sim_requests import SimRequests
@@ -46,6 +48,7 @@ class SimShell(Node):
     core: Core
     effects: SimEffects
     requests: SimRequests
+    desks: SimDesks
     queue: SimQueue
     feed: SimFeed
 
@@ -73,6 +76,7 @@ class SimShell(Node):
         wires = Wires(self.post, lambda task_id, _: self.requests.task_ended(task_id))
         self.effects = SimEffects(self._server, self, self.orchestrator_id, self._thresholds, wires)
         self.requests = SimRequests(self._server, self, self.core, self.effects, self.post)
+        self.desks = SimDesks(self._server, self, self.core, self.effects, self.post)
         self.queue = SimQueue(self._server, self, self.core.window, self._pulled)
         watch_s = self._thresholds.owner_silent_s
         me = self.orchestrator_id
@@ -90,6 +94,7 @@ class SimShell(Node):
         self._hold_forever()
         self._keep_snapshots()
         self.requests.serve()
+        self.desks.serve()
 
     def post(self, event: events.Event) -> None:
         """Put an event into the inbox; the loop folds it in order."""
@@ -180,6 +185,9 @@ class SimShell(Node):
         entry = message.data
         if isinstance(entry, Member):
             self.post(events.MemberStored(entry))
+            return
+        if isinstance(entry, Control):
+            self.post(events.ControlStored(entry, message.seq))
             return
         deadline = None
         if isinstance(entry, Assigned) and entry.envelope is not None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from outrider.broker.messages import Assignment
 from outrider.broker.outcomes import Failed, Succeeded
 
+POISON = "poison"
+"""The payload of a task that kills whoever runs it."""
+
 
 @dataclass(slots=True)
 class Temper:

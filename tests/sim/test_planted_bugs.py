@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.sim import (  # noqa: F401 - they register the bugs
+    operator_bugs,
     planted_bugs,
     planted_overload,
     planted_snapshot_bugs,

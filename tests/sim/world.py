@@ -6,16 +6,20 @@ from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
 
+from outrider.orchestrator import events, instructions
 from tests.sim.checks import LedgerChecks
 from tests.sim.core_checks import CoreChecks
 from tests.sim.fake_agents import FakeAgent
 from tests.sim.fake_client import FakeClient
+from tests.sim.fake_jetstream import Message
+from tests.sim.fake_operator import FakeOperator
 from tests.sim.fake_router import FakeRouter
 from tests.sim.fake_server import FakeServer
 from tests.sim.faults import Faults
 from tests.sim.handler_log import HandlerLog
 from tests.sim.loop import Loop
-from tests.sim.scenario import Scenario, draw
+from tests.sim.operator_checks import OperatorChecks
+from tests.sim.scenario import KINDS, Scenario, draw
 from tests.sim.sim_shell import ShellWatch, SimShell
 
 TERMINAL_WITHIN_S = 120.0
@@ -56,16 +60,20 @@ class World:
             self.scenario, self.server, {o.task_id: o for o in orders}, self.log
         )
         self.core_checks = CoreChecks(self.scenario, self.server, self.ledger_checks)
-        self.server.watchers.stored = self.ledger_checks.stored
+        self.operator_checks = OperatorChecks(self.server, self.ledger_checks, self.ledger_checks.orders)
+        self.core_checks.on_fresh = self.operator_checks.check_index
+        self.server.watchers.stored = self._stored
         self.server.watchers.removed = self.ledger_checks.removed
         self.log.on_told = self.ledger_checks.told
-        watch = ShellWatch(self.core_checks.handled)
+        watch = ShellWatch(self._handled)
         limits, count = self.scenario.thresholds, self.scenario.orchestrators
         self.shells = [SimShell(self.server, f"o{n}", limits, watch) for n in range(count)]
         self.agents = [FakeAgent(self.server, profile, self.log) for profile in self.scenario.profiles]
         self.ledger_checks.agents.update({agent.agent_id: agent for agent in self.agents})
         self.router = FakeRouter(self.server)
         self.client = FakeClient(self.server, orders)
+        checks = self.operator_checks
+        self.operator = FakeOperator(self.server, KINDS, checks.dead, checks.requeued)
         self.faults = Faults(self.scenario, self.server, self.shells, self.agents, self.router, self.client)
 
     def run(self) -> Report:
@@ -76,6 +84,7 @@ class World:
         self.loop.run(until, self._is_hopeless)
         self.core_checks.compare_with_fresh()
         self.faults.mend()
+        self.operator.calm_down()
         self.ledger_checks.calm_since = self.loop.now
         healed_s = self._wait_for_the_end()
         if not self.ledger_checks.violations:
@@ -92,6 +101,14 @@ class World:
             self.loop.lines,
         )
 
+    def _stored(self, message: Message) -> None:
+        self.operator_checks.stored(message)
+        self.ledger_checks.stored(message)
+
+    def _handled(self, shell: SimShell, event: events.Event, done: list[instructions.Instruction]) -> None:
+        self.core_checks.handled(shell, event, done)
+        self.operator_checks.handled(shell, event, done)
+
     def _start(self) -> None:
         self.loop.trace("scenario", self.scenario)
         self.shells[0].start()
@@ -102,6 +119,8 @@ class World:
         if not self.loop.chance(0.2):
             self.router.start()
         self.client.start()
+        if self.scenario.has_operator:
+            self.operator.start()
         self.faults.plan()
         self._all_know_all()
 
@@ -137,7 +156,7 @@ class World:
     def _is_done(self) -> bool:
         orders = self.client.orders.values()
         is_sent = all(order.accepted_at is not None or order.is_given_up for order in orders)
-        return is_sent and not self.ledger_checks.unfinished()
+        return is_sent and self.operator.is_content and not self.ledger_checks.unfinished()
 
     def _check_the_end(self) -> None:
         ended_at = self.loop.now
@@ -148,6 +167,7 @@ class World:
         checks = self.ledger_checks
         for shell in self.shells:
             self.core_checks.is_empty(shell)
+            self.operator_checks.check_index(shell.core, shell.orchestrator_id)
         for agent in self.agents:
             if agent.is_alive and not agent.is_frozen:
                 checks.check_leftovers(agent)
