@@ -235,3 +235,37 @@ def test_the_same_sequence_gives_the_same_state(run: Run) -> None:
     assert (story["task"]["state"], then["task"]["state"]) == ("succeeded", "assigned")
     assert run("ledger", "story", submitted["task_id"], "--at", str(first - 1)).code == 3
     assert "succeeded" in run("ledger", "story", submitted["task_id"]).out
+
+
+def test_a_dead_task_is_listed_shown_and_done_again(run: Run) -> None:
+    dead = run("submit", "sleep", "--data", '{"seconds": "no number"}', "--max-attempts", "1", "--wait")
+    assert dead.code == 10
+    (letter,) = run("dead", "ls", "--kind", "sleep", "--json").document["dead"]
+    task_id = letter["task_id"]
+    shown = run("dead", "show", task_id, "--json").document
+    assert shown["task"]["payload"] == {"seconds": "no number"}
+    assert [entry["type"] for entry in shown["story"]] == ["assigned", "failed", "dead"]
+    assert letter["error_class"] in run("dead", "show", task_id).out
+    dry = run("dead", "requeue", "--kind", "sleep", "--dry-run", "--json")
+    assert (dry.code, dry.document["matched"], dry.document["dry_run"]) == (0, 1, True)
+    again = run("dead", "requeue", task_id, "--json").document["dead"][0]["requeued_as"]
+    assert run("task", "watch", again).code == 10
+    assert run("task", "get", again, "--json").document["requeued_from"] == task_id
+    assert run("dead", "requeue", task_id).out == f"{task_id} is requeued as {again}\n"
+    assert run("dead", "discard", "--kind", "sleep").out == f"{again} is discarded\n"
+    assert run("dead", "ls", "--kind", "sleep", "--json").document == {"dead": []}
+    assert run("dead", "requeue", again).code == 4
+    assert run("dead", "requeue", "nobody").code == 3
+    assert run("dead", "requeue").code == 2
+
+
+def test_a_paused_kind_waits_until_it_is_resumed(run: Run) -> None:
+    assert run("pause", "echo", "--reason", "a test").out == "paused: echo\n"
+    submitted = run("submit", "echo", "--data", '{"n": 7}')
+    assert "is paused" in submitted.err
+    assert run("pause", "--json").document == {"all": False, "kinds": ["echo"]}
+    assert run("task", "get", submitted.out.strip(), "--json").document["state"] == "queued"
+    assert run("resume", "--all").out == "nothing is paused\n"
+    assert run("task", "watch", submitted.out.strip()).code == 0
+    assert run("pause", "nobodys").code == 4
+    assert run("resume").code == 2
