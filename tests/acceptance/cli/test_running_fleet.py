@@ -238,6 +238,7 @@ def test_the_same_sequence_gives_the_same_state(run: Run) -> None:
 
 
 def test_a_dead_task_is_listed_shown_and_done_again(run: Run) -> None:
+    run("dead", "discard", "--all")
     dead = run("submit", "sleep", "--data", '{"seconds": "no number"}', "--max-attempts", "1", "--wait")
     assert dead.code == 10
     (letter,) = run("dead", "ls", "--kind", "sleep", "--json").document["dead"]
