@@ -104,8 +104,6 @@ class Attempts:
     async def _run(self, attempt: Attempt, handler: Handler) -> None:
         call = call_in_thread if attempt.is_in_thread else call_async
         try:
-            # The answer to the assignment goes out first: a careless handler may block the loop.
-            await asyncio.sleep(0)
             ref = attempt.assignment.payload_ref
             refused = None if ref is None else await self._fetch_payload(attempt, ref)
             result = await call(handler, attempt.task) if refused is None else refused

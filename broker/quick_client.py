@@ -66,6 +66,8 @@ class QuickClient(Client):
         super().__init__()
         self._ps = QuickParser(self)
         self._is_write_due = False
+        self.linger_s = 0.0
+        """How long to let messages gather before more of them are read."""
         self._direct: dict[int, OnMessage] = {}
         self.direct_subjects: set[str] = set()
         """Who subscribes to one of these with a callback has it called straight from the read loop."""
@@ -120,6 +122,17 @@ class QuickClient(Client):
             self._pending_data_size = 0
         elif queue.empty():
             queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    async def linger(self) -> None:
+        """Leave what comes in the socket for a while, so that nobody is woken for each message."""
+        writer = self._transport._io_writer if isinstance(self._transport, TcpTransport) else None
+        if writer is None or not self.is_connected:
+            return
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        try:
+            await asyncio.sleep(self.linger_s)
+        finally:
+            writer.transport.resume_reading()  # type: ignore[attr-defined]
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         self._direct.pop(sid, None)

@@ -13,11 +13,15 @@ END = b"\r\n"
 SMALL = 128 * 1024
 """Larger bodies come in many pieces: they are gathered by nats-py, piece by piece."""
 
+MUCH = 8 * 1024
+"""Whoever gets so much at once has a backlog and does not linger."""
+
 
 class QuickParser(Parser):
     """Reads messages from what has arrived without copying or matching it line by line."""
 
     async def parse(self, data: bytes = b"") -> None:
+        size = len(data)
         if self.state == AWAITING_CONTROL_LINE:
             if self.buf:
                 data = bytes(self.buf) + data
@@ -29,6 +33,8 @@ class QuickParser(Parser):
         if data:
             await super().parse(data)
         self.nc.write_now()
+        if self.nc.linger_s and size < MUCH:
+            await self.nc.linger()
 
     async def _whole_messages(self, data: bytes) -> int:
         """Hand on the messages that `data` begins with; returns how many bytes they took."""

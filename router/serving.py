@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 NAME = "outrider-router"
 VERSION = "0.1.0"
 QUEUE = "router"
+GATHER_S = 0.02
+"""How late an outcome may be learned; on a small machine folding at once would delay assignments."""
 AGAIN_S = 0.2
 
 
@@ -127,6 +129,7 @@ async def serve(
         # A connection of its own: a long ledger must not stand before the requests.
         await Connection.open(settings, "router ledger") as ledger,
     ):
+        ledger.gather(GATHER_S)
         endpoints = Endpoints(
             connection, NAME, VERSION, "chooses the agent predicted to finish each task first"
         )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
-from outrider.broker.quick_parser import QuickParser
+from outrider.broker.quick_parser import MUCH, QuickParser
 
 Heard = list[tuple[Any, ...]]
 
@@ -23,6 +23,8 @@ class Ear:
     def __init__(self) -> None:
         self.heard: Heard = []
         self.writes = 0
+        self.linger_s = 0.0
+        self.lingered = 0
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> None:
         self.heard.append((sid, bytes(subject), bytes(reply), bytes(data), bytes(headers or b"")))
@@ -41,6 +43,9 @@ class Ear:
 
     def write_now(self) -> None:
         self.writes += 1
+
+    async def linger(self) -> None:
+        self.lingered += 1
 
 
 def message(subject: str, sid: int, reply: str, headers: bytes, body: bytes) -> bytes:
@@ -93,3 +98,13 @@ def test_what_callbacks_published_is_written_after_each_piece() -> None:
     ear = Ear()
     asyncio.run(QuickParser(ear).parse(message("a", 1, "", b"", b"x")))
     assert ear.writes == 1
+
+
+def test_who_is_in_no_hurry_lingers_unless_there_is_much() -> None:
+    ear = Ear()
+    ear.linger_s = 0.02
+    parser = QuickParser(ear)
+    asyncio.run(parser.parse(message("a", 1, "", b"", b"x")))
+    assert ear.lingered == 1
+    asyncio.run(parser.parse(message("a", 1, "", b"", b"x" * MUCH)))
+    assert ear.lingered == 1
