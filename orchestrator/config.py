@@ -67,6 +67,9 @@ class Thresholds:
     most_schedules: int = 100_000
     """Schedules and delayed tasks together."""
     most_schedule_bytes: int = 1024**3
+    sweep_every_s: float = 5.0
+    sweep_per_s: float = 500.0
+    """Messages of the queue looked at in a second, at most."""
     ageing_s: float = 60.0
     """Waiting that counts as one priority higher, at one pick in `ageing_every`."""
     ageing_every: int = 8

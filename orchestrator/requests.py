@@ -55,6 +55,7 @@ from outrider.orchestrator.overload import refusal
 from outrider.orchestrator.pausing import PauseDesk
 from outrider.orchestrator.scheduled import ScheduledTasks
 from outrider.orchestrator.submission import Streams, Submission
+from outrider.orchestrator.sweep import QueueSweep
 from outrider.orchestrator.waiting import WaitingTasks
 
 CANCEL_WITHIN_S = 5.0
@@ -91,6 +92,15 @@ class Requests:
             self._submission.place, self._state_of, self._scheduled, keys, clock
         )
         self.due = DueTasks(connection, subjects, appender, keys, self._waiting, self._arrangements.quiet)
+        self.sweep = QueueSweep(
+            connection,
+            subjects,
+            self._waiting,
+            self._ledger,
+            clock,
+            core.memory.tasks.__contains__,
+            on_ended=lambda task_id: post(events.MayHaveEnded(task_id)),
+        )
         desk = Desk(subjects, core, appender, clock, post)
         self._letters = LetterDesk(desk, self._ledger, self._submission)
         self._pauses = PauseDesk(desk, self._until_told)

@@ -113,6 +113,8 @@ class Shell:
             keep_snapshots(self._connection, s, self._thresholds.snapshot_every, lambda: self._feed.seq)
         )
         self._spawn(self._requests.due.run(self._spawn))
+        limits = self._thresholds
+        self._spawn(self._requests.sweep.run(limits.sweep_every_s, limits.sweep_per_s))
         await self._endpoints.start()
         await self._requests.add_to(self._endpoints)
         await self._connection.settle()

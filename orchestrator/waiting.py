@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+from dataclasses import replace
 
 from outrider.broker.codec import decode, encode
 from outrider.broker.connection import Connection
@@ -56,11 +56,14 @@ class WaitingTasks:
 
     async def bury(self, task_id: str, why: str, kind: str = "") -> None:
         """Record that what bears this id makes no sense; a task that the ledger knows stays as it is."""
-        entry = Closed(task_id, 0, "dead", why, "malformed", kind=kind)
-        await self.record(entry)
+        await self.record(Closed(task_id, 0, "dead", why, "malformed", kind=kind), 0, 0.0)
 
-    async def record(self, entry: Closed) -> None:
-        """Store the end of a task that the ledger does not know; one that it knows stays as it is."""
+    async def record(self, entry: Closed, expect: int, wall_at: float) -> bool:
+        """Store the end of a task whose story ends at `expect`; False when the story went on meanwhile."""
         subject = self._subjects.ledger_orchestrator(entry.task_id, self._me)
-        with contextlib.suppress(WrongSequence):
-            await self._appender.append(subject, encode(entry), guard(0, self._subjects.story(entry.task_id)))
+        over = self._subjects.story(entry.task_id)
+        try:
+            await self._appender.append(subject, encode(replace(entry, at=wall_at)), guard(expect, over))
+        except WrongSequence:
+            return False
+        return True
