@@ -158,11 +158,11 @@ class Client:
         new = NewTask(kind, payload, priority, deadline_s, timeout_s, max_attempts, requires, key)
         packed = pack(new, self._clock.wall(), self.largest_object)
         warning = await self._kinds.check(packed.envelope.kind, packed.envelope.requires)
+        task = self._handle(packed, warning)
         if when:
             await self._submitter.store_payload(packed)
             answer = await self._schedules.submit(packed.envelope, options_of(when))
             return await self.task(answer.task_id)
-        task = self._handle(packed, warning)
         await self._watcher.listen([packed.task_id])
         known = await self._submitter.submit(packed)
         if known is not None:
