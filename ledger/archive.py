@@ -75,7 +75,8 @@ class Archive:
 
     async def keep(self, appender: Appender, snapshot: Snapshot) -> None:
         """Store a snapshot and let go of all but the newest few. Raises what the store raises."""
-        await self._bucket.create(BUCKET_BYTES)
+        ledger = await self._connection.api(f"STREAM.INFO.{self._subjects.ledger_stream}")
+        await self._bucket.create(BUCKET_BYTES, int(ledger["config"].get("num_replicas", 1)))
         await self._bucket.put(appender, snapshot.name, written(snapshot))
         for seq in (await self.seqs())[:-MOST_SNAPSHOTS]:
             await self._bucket.delete(f"{seq:020d}")
