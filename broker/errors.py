@@ -43,6 +43,13 @@ class InvalidTask(OutriderError):
     code = "invalid_task"
 
 
+class InvalidLimit(OutriderError):
+    """A limit's fields do not make sense."""
+
+    code = "invalid_limit"
+    default_hint = "outrider limit set --help shows what can be limited"
+
+
 class DecodeError(OutriderError):
     """A message body cannot be read."""
 

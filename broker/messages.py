@@ -56,6 +56,8 @@ class TaskEnvelope:
     submitted_at: float = 0.0
     payload_ref: ObjectRef | None = None
     """Where the payload lies when it is too large for a message; `payload` is None then."""
+    limit_key: str | None = None
+    """Whose limits it counts against, beside those of its kind; for example a tenant or an API key's name."""
     v: int = VERSION
     after: tuple[str, ...] | None = None
     """Tasks that must have ended before this one may start."""
@@ -93,6 +95,8 @@ class TaskEnvelope:
         check_priority(self.priority)
         for label in self.requires:
             check_label(label)
+        if self.limit_key is not None:
+            check_name(self.limit_key, "limit_key")
         if not 1 <= self.max_attempts <= MOST_ATTEMPTS:
             raise InvalidTask(f"max_attempts {self.max_attempts} is not between 1 and {MOST_ATTEMPTS}")
         if self.timeout_s is not None and not 0 < self.timeout_s <= LONGEST_TASK_S:

@@ -11,6 +11,7 @@ from typing import Any
 from outrider.broker.messages import VERSION, AttemptError
 from outrider.broker.object_ref import ObjectRef
 from outrider.broker.quick import quickly_made
+from outrider.broker.states import ErrorClass
 
 
 @quickly_made
@@ -57,3 +58,9 @@ class Failed:
     at: float = 0.0
     type: str = "failed"
     v: int = VERSION
+
+    @property
+    def is_refused(self) -> bool:
+        """A provider turned the attempt away and said when to come back: no work was done."""
+        error = self.error
+        return error.error_class is ErrorClass.RATE_LIMITED and error.retry_after_s is not None

@@ -30,6 +30,7 @@ class StreamLimits:
     """How long a late reader finds partial output."""
     payloads_bytes: int = 8 * GIB
     keys_bytes: int = 1 * GIB
+    limits_bytes: int = 8 * 1024 * 1024
     replicas: int = 1
 
     @property

@@ -102,6 +102,16 @@ def stream_definitions(subjects: Subjects, limits: StreamLimits) -> list[dict[st
             "max_bytes": limits.keys_bytes,
             "max_age": limits.ledger_age_s * SECOND,
         },
+        common
+        | {
+            "name": subjects.limits_stream,
+            "description": "the limits that operators set, the last word on each; they do not age",
+            "subjects": [subjects.all_limits],
+            "retention": "limits",
+            "discard": "new",
+            "max_msgs_per_subject": 1,
+            "max_bytes": limits.limits_bytes,
+        },
     ]
 
 

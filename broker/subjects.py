@@ -59,11 +59,13 @@ class Subjects:
         self.all_later = f"{fleet}.later.*"
         self.all_due = f"{fleet}.due.*.*.*"
         self.all_keys = f"{fleet}.key.*"
+        self.limits_stream = f"{upper}_LIMITS"
         self.all_tasks = f"{fleet}.task.*.*.*"
         self.all_ledger = f"{fleet}.ledger.>"
         self.all_live = f"{fleet}.live.>"
         self.all_members = f"{fleet}.member.*"
         self.all_control = f"{fleet}.control.*"
+        self.all_limits = f"{fleet}.limit.*.*"
         self.all_chunks = f"{fleet}.chunk.*.*.*"
         self.all_heartbeats = f"{fleet}.agent.*.heartbeat"
         self.all_pulses = f"{fleet}.orchestrator.*.pulse"
@@ -78,6 +80,7 @@ class Subjects:
         self.discard = f"{fleet}.discard"
         self.pause = f"{fleet}.pause"
         self.resume = f"{fleet}.resume"
+        self.limits = f"{fleet}.limits"
         self.route = f"{fleet}.route"
         self.any_join = f"{fleet}.agent.*.join"
         self.any_settle = f"{fleet}.agent.*.settle"
@@ -125,6 +128,10 @@ class Subjects:
 
     def control(self, control_id: str) -> str:
         return f"{self.fleet}.control.{control_id}"
+
+    def limit(self, kind: str, key: str) -> str:
+        """Where one limit is kept. `~` stands for `*`, which no subject may hold, and `~~` for no key."""
+        return f"{self.fleet}.limit.{kind.replace('*', '~')}.{key.replace('*', '~') or '~~'}"
 
     def pulse(self, orchestrator_id: str) -> str:
         return f"{self.fleet}.orchestrator.{orchestrator_id}.pulse"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from outrider.broker.limits import LimitView
 from outrider.broker.messages import DEFAULT_PRIORITY
 from outrider.broker.object_ref import ObjectRef
 from outrider.broker.states import AgentState, TaskState
@@ -38,6 +39,8 @@ class TaskView:
     requeued_from: str | None = None
     run_at: float | None = None
     """When a task that is scheduled starts."""
+    waits_for: str | None = None
+    """The limit that keeps it waiting, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +88,5 @@ class OrchestratorStats:
     """How full LEDGER is, of 1."""
     refuses: str | None = None
     """Why no new task is taken now."""
+    limits: tuple[LimitView, ...] | None = None
+    """Limits in force, where there are any."""

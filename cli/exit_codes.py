@@ -9,6 +9,7 @@ from outrider.broker.config import BadSettings
 from outrider.broker.errors import (
     AgentNotFound,
     IdempotencyConflict,
+    InvalidLimit,
     InvalidName,
     InvalidTask,
     NatsUnavailable,
@@ -66,6 +67,7 @@ TABLE: tuple[tuple[type[OutriderError], int], ...] = (
     (UsageError, USAGE),
     (InvalidName, USAGE),
     (InvalidTask, USAGE),
+    (InvalidLimit, USAGE),
     (BadSettings, USAGE),
     (TaskNotFound, NOT_FOUND),
     (AgentNotFound, NOT_FOUND),

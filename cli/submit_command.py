@@ -42,6 +42,7 @@ def add_to(commands: Commands) -> None:
         "--requires", metavar="L,...", type=names, default=(), help="labels the agent must have"
     )
     parser.add_argument("--key", help="idempotency key: the same key again is the same task")
+    parser.add_argument("--limit-key", metavar="NAME", help="whose limits it counts against, as a tenant's")
     _add_arrangements(parser)
     parser.set_defaults(run=run)
 
@@ -120,6 +121,7 @@ async def _submit(options: argparse.Namespace, payload: Any) -> int:
             "max_attempts": options.max_attempts,
             "requires": options.requires,
             "key": options.key,
+            "limit_key": options.limit_key,
         }
         if options.cron is not None:
             return await _schedule(client, options, payload, asked)

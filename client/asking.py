@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from outrider.broker.codec import dump, encode, load
 from outrider.broker.connection import ApiError, Connection
 from outrider.broker.errors import AgentNotFound, NobodyAnswers, OutriderError, Refused, error_from_wire
+from outrider.broker.limits import LimitList, LimitsRequest
 from outrider.broker.messages import Done, Drain, TaskRequest
 from outrider.broker.schema import from_map
 from outrider.broker.streams import NOT_FOUND
@@ -42,6 +43,10 @@ class Asker:
 
     async def stats(self) -> OrchestratorStats:
         return await self.ask(self._subjects.stats, None, OrchestratorStats)
+
+    async def limits(self, request: LimitsRequest) -> LimitList:
+        """Set or remove a limit, or neither. Raises InvalidName, InvalidLimit or Refused."""
+        return await self.ask(self._subjects.limits, request, LimitList)
 
     async def drain(self, agent_id: str, reason: str) -> Done:
         """Let an agent finish what it has and take nothing new. Raises AgentNotFound or Refused."""

@@ -17,6 +17,7 @@ from outrider.broker.config import NatsSettings, environment, fleet_name, larges
 from outrider.broker.connection import Connection
 from outrider.broker.errors import NatsUnavailable, NobodyAnswers, OutriderError, TaskNotFound, TimedOut
 from outrider.broker.letters import DeadLetter, LetterList
+from outrider.broker.limits import ANY, Limit, LimitName, LimitsRequest, LimitView
 from outrider.broker.messages import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, Done
 from outrider.broker.object_ref import ObjectRef
 from outrider.broker.objects import ObjectStore, value_in
@@ -145,17 +146,19 @@ class Client:
         max_attempts: int = DEFAULT_MAX_ATTEMPTS,
         requires: Iterable[str] = (),
         key: str | None = None,
+        limit_key: str | None = None,
         **when: Unpack[Arrangement],
     ) -> Task:
         """Have a task accepted, durably. The same `key` again gives the same task, also when it is over.
 
         `delay_s` or `run_at` start it later; with `unique` or `unique_key` the open task of the same work
         is the answer; with `debounce_s` and `debounce_key` only the last submit runs, after the quiet time.
+        `limit_key` says whose limits it counts against, for example a tenant's.
 
         Raises UnknownKind, InvalidTask, InvalidName, PayloadTooLarge, QueueFull, IdempotencyConflict,
         NobodyAnswers when no orchestrator ever ran, OutcomeUnknown when NATS stays away.
         """
-        new = NewTask(kind, payload, priority, deadline_s, timeout_s, max_attempts, requires, key)
+        new = NewTask(kind, payload, priority, deadline_s, timeout_s, max_attempts, requires, key, limit_key)
         packed = pack(new, self._clock.wall(), self.largest_object)
         warning = await self._kinds.check(packed.envelope.kind, packed.envelope.requires)
         task = self._handle(packed, warning)
@@ -336,6 +339,34 @@ class Client:
     async def resume(self, kind: str | None = None, reason: str = "") -> PauseState:
         """Let a kind go on, or without one all that is paused."""
         return await self._operator.resume(kind, reason)
+
+    # ---- limits
+
+    async def limits(self) -> tuple[LimitView, ...]:
+        """Limits in force and how they stand. Raises NobodyAnswers."""
+        return (await self._asker.limits(LimitsRequest())).limits
+
+    async def set_limit(
+        self,
+        kind: str = ANY,
+        key: str = "",
+        *,
+        concurrency: int | None = None,
+        rate: int | None = None,
+        per_s: float = 1.0,
+        tokens_per_minute: int | None = None,
+    ) -> tuple[LimitView, ...]:
+        """Put a limit in force, instead of the one that has this kind and key; returns all limits.
+
+        Kind `*` is all kinds together. `key` is "" for all tasks of the kind, a limit key, or a pattern
+        (`*`, `acme-*`) for each key that fits. Raises InvalidName, InvalidLimit, Refused, NobodyAnswers.
+        """
+        limit = Limit(kind, key, concurrency, rate, per_s, tokens_per_minute).check()
+        return (await self._asker.limits(LimitsRequest(set=limit))).limits
+
+    async def remove_limit(self, kind: str = ANY, key: str = "") -> tuple[LimitView, ...]:
+        """Take a limit back; returns those that are left. Raises InvalidName, NobodyAnswers."""
+        return (await self._asker.limits(LimitsRequest(remove=LimitName(kind, key)))).limits
 
     # ---- what task handles use
 

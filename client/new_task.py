@@ -34,6 +34,8 @@ class NewTask:
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     requires: Iterable[str] = ()
     key: str | None = None
+    limit_key: str | None = None
+    """Whose limits it counts against, for example a tenant's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ def pack(task: NewTask, wall_at: float, largest: int = LARGEST_OBJECT_BYTES) -> 
         requires=_labels(task.requires),
         idempotency_key=task.key,
         submitted_at=wall_at,
+        limit_key=task.limit_key,
     )
     try:
         data = encode(envelope)

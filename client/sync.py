@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
 from outrider.broker.letters import DeadLetter, LetterList
+from outrider.broker.limits import ANY, LimitView
 from outrider.broker.object_ref import ObjectRef
 from outrider.broker.pausing import PauseState
 from outrider.broker.states import TaskState
@@ -167,3 +168,13 @@ class SyncClient:
 
     def agents(self) -> tuple[AgentView, ...]:
         return self.wait_for(self._client.agents())
+
+    def limits(self) -> tuple[LimitView, ...]:
+        return self.wait_for(self._client.limits())
+
+    def set_limit(self, kind: str = ANY, key: str = "", **limits: Any) -> tuple[LimitView, ...]:
+        """Put a limit in force; options as in `Client.set_limit`."""
+        return self.wait_for(self._client.set_limit(kind, key, **limits))
+
+    def remove_limit(self, kind: str = ANY, key: str = "") -> tuple[LimitView, ...]:
+        return self.wait_for(self._client.remove_limit(kind, key))

@@ -161,9 +161,11 @@ class Story:
 
 
 def is_charged(entry: Entry) -> bool:
-    """Whether the end of an attempt counts against the task; that its agent was stopped does not."""
+    """Whether the end of an attempt counts against the task; that its agent was stopped does not,
+    nor that a provider turned it away until later.
+    """
     if isinstance(entry, Failed):
-        return entry.error.error_class is not ErrorClass.INTERRUPTED
+        return entry.error.error_class is not ErrorClass.INTERRUPTED and not entry.is_refused
     return not isinstance(entry, Ended) or entry.charged
 
 

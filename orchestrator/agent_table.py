@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from outrider.broker.states import AgentState
@@ -71,6 +71,8 @@ class AgentTable:
         """Grows whenever a slot gets free or an agent becomes available."""
         self.declared: set[str] = set()
         """Kinds that any agent ever declared."""
+        self.on_vacated: Callable[[str], None] | None = None
+        """Told of each task that leaves an agent, once anybody wants to know."""
 
     def __iter__(self) -> Iterator[AgentRecord]:
         return iter(self._agents.values())
@@ -136,6 +138,8 @@ class AgentTable:
         if agent is not None and agent.tasks.pop(task_id, 0) is None:
             self.freed += 1
             self.refresh(agent)
+            if self.on_vacated is not None:
+                self.on_vacated(task_id)
 
     def cool_down(self, agent: AgentRecord, until: float) -> None:
         """Give an agent that fails much nothing new until then; afterwards it is probed with one task."""

@@ -12,12 +12,14 @@ from outrider.broker.states import AgentState
 from outrider.broker.subjects import LedgerAddress
 from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry
 from outrider.ledger.rules import Phase
+from outrider.orchestrator import limited
 from outrider.orchestrator.aftermath import delay_s, judge_agent, why_hopeless
 from outrider.orchestrator.control import died
 from outrider.orchestrator.instructions import (
     AckTask,
     Announce,
     Assign,
+    GiveBack,
     ReadStory,
     Release,
     StopAttempt,
@@ -102,7 +104,10 @@ def react(m: Memory, task: TaskRecord, entry: Entry) -> None:
     """What follows from an entry that the ledger now holds."""
     if isinstance(entry, Assigned):
         attempt_begun(m, task)
-    elif isinstance(entry, (Failed, Ended)):
+        return
+    if m.limits.is_used or isinstance(entry, Failed):
+        limited.settle(m, task, entry)
+    if isinstance(entry, (Failed, Ended)):
         attempt_ended(m, task, entry)
     elif isinstance(entry, Blocked):
         parked(m, task)
@@ -135,6 +140,8 @@ def start_lease(m: Memory, task: TaskRecord) -> None:
     timeout_s = task.timeout_s or m.thresholds.default_timeout_s
     task.lease_epoch = task.story.epoch
     task.accepted_at, task.missing_in_beats = None, 0
+    if m.limits.holding:
+        limited.started(m, task)
     task.last_end = task.lease_until = m.now + timeout_s + m.thresholds.timeout_grace_s
 
 
@@ -153,6 +160,14 @@ def leave_queue(m: Memory, task: TaskRecord) -> None:
         task.is_in_queue = False
         m.held[task.kind, task.priority] -= 1
         m.out.append(AckTask(task.task_id))
+
+
+def give_back(m: Memory, task: TaskRecord, delay_s: float) -> None:
+    """Return a task that is held to the queue for a while, and forget it."""
+    m.held[task.kind, task.priority] -= 1
+    del m.tasks[task.task_id]
+    m.timers.clear(task.task_id)
+    m.out += (GiveBack(task.task_id, delay_s), Release(task.task_id))
 
 
 def attempt_ended(m: Memory, task: TaskRecord, entry: Failed | Ended) -> None:
@@ -282,6 +297,7 @@ def resync(m: Memory, task: TaskRecord) -> None:
     if story.phase is Phase.LIVE:
         task.phase = TaskPhase.ASSIGNED
         m.agents.occupy(story.agent_id, task.task_id)
+        limited.hold(m, task)
         take_charge(m, task)
     elif story.phase is Phase.BETWEEN:
         task.phase = TaskPhase.BACKING_OFF

@@ -10,7 +10,7 @@ from outrider.broker.flows import Waits
 from outrider.broker.states import TERMINAL
 from outrider.ledger.entries import Blocked
 from outrider.ledger.rules import Phase
-from outrider.orchestrator import attempts, dispatch
+from outrider.orchestrator import attempts
 from outrider.orchestrator.barriers import Barrier
 from outrider.orchestrator.events import MayHaveEnded, ParentsRead
 from outrider.orchestrator.instructions import ReadParents
@@ -91,7 +91,7 @@ def _park(m: Memory, task: TaskRecord, barrier: Barrier) -> None:
     elif not is_written and m.barriers.weight > m.thresholds.most_blocked:
         m.counters["blocked_too_many"] += 1
         m.barriers.drop(task.task_id)
-        dispatch.give_back(m, task, m.thresholds.unfit_cap_s)
+        attempts.give_back(m, task, m.thresholds.unfit_cap_s)
     else:
         share = 1.0 + barrier.left / m.thresholds.look_again_members
         m.barriers.timers.set(task.task_id, m.now + m.thresholds.look_again_s * share)
@@ -119,7 +119,7 @@ def _meet_unknown(m: Memory, task: TaskRecord, barrier: Barrier) -> None:
     left_s = task.ready_at + m.thresholds.unknown_parent_s - m.now
     if task.is_in_queue and left_s > 0:
         m.barriers.drop(task.task_id)
-        dispatch.give_back(m, task, min(left_s, m.thresholds.unfit_first_s))
+        attempts.give_back(m, task, min(left_s, m.thresholds.unfit_first_s))
         return
     why = f"it waits for task {barrier.unknown}, which neither waits nor stands in the ledger"
     attempts.close(m, task, "dead", why)

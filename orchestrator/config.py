@@ -49,6 +49,8 @@ class Thresholds:
     look_again_s: float = 30.0
     """How often it is checked whether an end was missed of what up to `look_again_members` wait for."""
     look_again_members: int = 1000
+    provider_wait_cap_s: float = 600.0
+    """The longest that a provider's `retry_after_s` holds back other tasks than the one it refused."""
     lookahead: int = 32
     """Tasks of one kind and priority held beyond the free slots."""
     most_held: int = 512

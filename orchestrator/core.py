@@ -15,11 +15,21 @@ from outrider.broker.views import AgentView, OrchestratorStats
 from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry
 from outrider.ledger.fold import Story
 from outrider.ledger.rules import Phase
-from outrider.orchestrator import attempts, blocking, control, dispatch, events, health, overload, showing
+from outrider.orchestrator import (
+    admission,
+    attempts,
+    blocking,
+    control,
+    dispatch,
+    events,
+    health,
+    overload,
+    showing,
+)
 from outrider.orchestrator.config import Thresholds
 from outrider.orchestrator.instructions import AckTask, Instruction, ReadStory, Release, StopAttempt
 from outrider.orchestrator.model import Memory, TaskRecord
-from outrider.orchestrator.transitions import LIVE, SHOWN_AS, TaskPhase
+from outrider.orchestrator.transitions import SHOWN_AS, TaskPhase
 
 
 class Core:
@@ -46,11 +56,12 @@ class Core:
             events.AgentUnreachable: lambda m, e: health.unreachable(m, e.agent_id),
             events.AssignAnswered: _assign_answered,
             events.AssignUnheard: _assign_unheard,
-            events.ProgressSeen: _progress_seen,
+            events.ProgressSeen: health.progress_seen,
             events.CancelRequested: _cancel_requested,
             events.PulseHeard: _pulse_heard,
             events.LinkChanged: _link_changed,
             events.LedgerSeen: overload.ledger_seen,
+            events.LimitSet: lambda m, e: admission.set_limit(m, e.limit, e.seq),
             events.Ticked: _ticked,
         }
 
@@ -73,6 +84,8 @@ class Core:
         if not m.agents.has_online(kind):
             return 0
         room = min(m.thresholds.most_held, m.agents.free_slots(kind) + m.thresholds.lookahead)
+        if m.limits.is_used:
+            return admission.window(m, kind, priority, room)
         return max(0, room - m.held[kind, priority])
 
     def wake_at(self) -> float | None:
@@ -83,6 +96,10 @@ class Core:
         """The state of a task that is in memory, `running` included."""
         task = self.memory.tasks.get(task_id)
         return SHOWN_AS.get(task.phase) if task is not None else None
+
+    def why_waiting(self, kind: str, limit_key: str | None) -> str | None:
+        """The limit that keeps such a task from starting now, for people."""
+        return admission.why_waiting(self.memory, kind, limit_key)
 
     def agent_views(self) -> list[AgentView]:
         return showing.agent_views(self.memory)
@@ -112,6 +129,8 @@ def _pulled(m: Memory, event: events.TaskPulled) -> None:
         event.deadline,
         ready_at=event.submitted,
         is_in_queue=True,
+        unfit=event.deliveries - 1,
+        limit_key=event.limit_key,
     )
     m.tasks[event.task_id] = task
     m.held[event.kind, event.priority] += 1
@@ -217,6 +236,7 @@ def _foreign(m: Memory, event: events.EntryStored, task_id: str) -> TaskRecord |
         envelope.timeout_s,
         event.deadline,
         ready_at=event.at,
+        limit_key=envelope.limit_key,
     )
     m.tasks[task_id] = task
     return task
@@ -297,22 +317,6 @@ def _assign_unheard(m: Memory, event: events.AssignUnheard) -> None:
     health.unreachable(m, agent_id)
 
 
-def _progress_seen(m: Memory, event: events.ProgressSeen) -> None:
-    task = m.tasks.get(event.task_id)
-    if task is None or task.phase not in LIVE:
-        return
-    if task.story.attempt != event.attempt or task.story.agent_id != event.agent_id:
-        return
-    if task.phase is TaskPhase.ASSIGNED:
-        health.accepted(m, task)
-        m.out.append(Release(event.task_id))
-    assigned = task.story.assigned
-    predicted = assigned.p90_s if assigned is not None and assigned.p90_s else 0.0
-    lease_s = max(m.thresholds.lease_floor_s, predicted * m.thresholds.lease_factor)
-    task.lease_until = min(task.last_end, m.now + lease_s)
-    attempts.set_timer(m, task)
-
-
 def _cancel_requested(m: Memory, event: events.CancelRequested) -> None:
     task = m.tasks.get(event.task_id)
     if task is not None:
@@ -334,6 +338,8 @@ def _link_changed(m: Memory, event: events.LinkChanged) -> None:
 
 def _ticked(m: Memory, _: events.Ticked) -> None:
     health.check(m)
+    if m.limits.is_used:
+        admission.tick(m)
     for task_id in m.timers.due(m.now):
         task = m.tasks.get(task_id)
         if task is not None:

@@ -12,12 +12,12 @@ from itertools import islice
 from outrider.broker.routing import Choice, RouteAgent, RouteReason, RouteRequest, RouteTask
 from outrider.broker.states import AgentState
 from outrider.ledger.entries import Assigned
-from outrider.orchestrator import attempts, overload
+from outrider.orchestrator import admission, attempts, limited, overload
 from outrider.orchestrator.agent_table import AgentRecord
 from outrider.orchestrator.attempts import make_ready, write
 from outrider.orchestrator.fallback import choose
 from outrider.orchestrator.holding import is_slow, must_wait, set_aside
-from outrider.orchestrator.instructions import GiveBack, Release, Route
+from outrider.orchestrator.instructions import Route
 from outrider.orchestrator.model import Memory, Round, TaskRecord
 from outrider.orchestrator.transitions import TaskPhase, Trigger
 
@@ -26,6 +26,9 @@ def start_round(m: Memory) -> None:
     """Ask about as many ready tasks as there are free slots, if no round is under way."""
     if m.round is not None or not m.is_recovered or not m.is_linked:
         return
+    if m.limits.is_used:
+        m.limits.forget_picks()
+        admission.wake_stirred(m)
     agents: dict[str, AgentRecord] = {}
     picked: list[TaskRecord] = []
     may_hold = False
@@ -74,6 +77,8 @@ def _pick(m: Memory, kind: str, candidates: list[AgentRecord], most: int, ahead:
         if task.requires and not any(_fits(agent, task) for agent in candidates):
             _no_candidate(m, task)
             continue
+        if m.limits.is_used and not admission.admit(m, task):
+            continue
         task.move(Trigger.PICKED)
         picked.append(task)
     return picked
@@ -85,22 +90,7 @@ def _fits(agent: AgentRecord, task: TaskRecord) -> bool:
 
 def _no_candidate(m: Memory, task: TaskRecord) -> None:
     """Nobody with these labels is free: back to the queue for a while, longer each time."""
-    delay_s = min(m.thresholds.unfit_cap_s, m.thresholds.unfit_first_s * 2.0**task.unfit)
-    task.unfit += 1
-    if task.is_in_queue:
-        give_back(m, task, delay_s)
-    else:
-        task.phase = TaskPhase.BACKING_OFF
-        task.retry_at = m.now + delay_s
-        m.timers.set(task.task_id, task.retry_at)
-
-
-def give_back(m: Memory, task: TaskRecord, delay_s: float) -> None:
-    """Return a task that is held to the queue for a while, and forget it."""
-    m.held[task.kind, task.priority] -= 1
-    del m.tasks[task.task_id]
-    m.timers.clear(task.task_id)
-    m.out += (GiveBack(task.task_id, delay_s), Release(task.task_id))
+    admission.send_away(m, task, min(m.thresholds.unfit_cap_s, m.thresholds.unfit_first_s * 2.0**task.unfit))
 
 
 def route(m: Memory, picked: list[TaskRecord], agents: list[AgentRecord], *, may_hold: bool = False) -> None:
@@ -254,5 +244,6 @@ def assign(m: Memory, task: TaskRecord, choice: Choice, model: str) -> None:
     task.move(Trigger.CHOSEN)
     task.unfit = 0
     m.agents.occupy(agent.agent_id, task.task_id)
+    limited.hold(m, task)
     m.counters[f"routed_{choice.reason.value}"] += 1
     write(m, task, entry)

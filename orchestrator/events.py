@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from outrider.broker.facts import TaskFacts
 from outrider.broker.flows import Waits
+from outrider.broker.limits import Limit
 from outrider.broker.messages import SpooledEpoch
 from outrider.broker.quick import quickly_made
 from outrider.broker.routing import Choice, RouteReason
@@ -33,6 +34,9 @@ class TaskPulled:
     deadline: float | None
     submitted: float
     waits: Waits | None = None
+    limit_key: str | None = None
+    deliveries: int = 1
+    """How often the queue gave it out, this time included."""
 
 
 @quickly_made
@@ -245,6 +249,14 @@ class LedgerSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitSet:
+    """An operator set a limit, or took one back: then it limits nothing. `seq` is its place in the stream."""
+
+    limit: Limit
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Time passed."""
 
@@ -273,5 +285,6 @@ Event = (
     | PulseHeard
     | LinkChanged
     | LedgerSeen
+    | LimitSet
     | Ticked
 )

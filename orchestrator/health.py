@@ -8,9 +8,9 @@ from __future__ import annotations
 from outrider.broker.states import AgentState
 from outrider.ledger.entries import Member
 from outrider.orchestrator.agent_table import AgentRecord
-from outrider.orchestrator.attempts import end_attempt, take_charge
-from outrider.orchestrator.events import AgentBeat, AgentJoined
-from outrider.orchestrator.instructions import PingAgent, WriteMember
+from outrider.orchestrator.attempts import end_attempt, set_timer, take_charge
+from outrider.orchestrator.events import AgentBeat, AgentJoined, ProgressSeen
+from outrider.orchestrator.instructions import PingAgent, Release, WriteMember
 from outrider.orchestrator.model import Memory, TaskRecord
 from outrider.orchestrator.transitions import LIVE, TaskPhase, Trigger
 
@@ -137,6 +137,23 @@ def accepted(m: Memory, task: TaskRecord) -> None:
     """The agent runs the attempt."""
     task.move(Trigger.ACCEPTED)
     task.accepted_at = m.now if task.accepted_at is None else task.accepted_at
+
+
+def progress_seen(m: Memory, event: ProgressSeen) -> None:
+    """A chunk of an attempt passed by: it runs, and its lease is renewed."""
+    task = m.tasks.get(event.task_id)
+    if task is None or task.phase not in LIVE:
+        return
+    if task.story.attempt != event.attempt or task.story.agent_id != event.agent_id:
+        return
+    if task.phase is TaskPhase.ASSIGNED:
+        accepted(m, task)
+        m.out.append(Release(event.task_id))
+    assigned = task.story.assigned
+    predicted = assigned.p90_s if assigned is not None and assigned.p90_s else 0.0
+    lease_s = max(m.thresholds.lease_floor_s, predicted * m.thresholds.lease_factor)
+    task.lease_until = min(task.last_end, m.now + lease_s)
+    set_timer(m, task)
 
 
 def unreachable(m: Memory, agent_id: str) -> None:

@@ -36,7 +36,8 @@ class Door:
     def pulled(self, pulled: Pulled) -> tuple[events.Event, TaskEnvelope | None]:
         """A message of the work queue, with its envelope when it can be read."""
         # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time ns>.<pending>
-        stored_at = int(pulled.ack_to.split(".")[-2]) / 1e9
+        tokens = pulled.ack_to.split(".")
+        stored_at, deliveries = int(tokens[-2]) / 1e9, int(tokens[-5])
         kind, priority, task_id = parse_task(pulled.subject)
         try:
             envelope = decode(TaskEnvelope, pulled.data, MAX_ENVELOPE_BYTES).check()
@@ -56,6 +57,8 @@ class Door:
             self.monotonic(envelope.deadline_at),
             min(now, now + stored_at - self._clock.wall()),
             envelope.waits,
+            envelope.limit_key,
+            deliveries,
         )
         return event, envelope
 

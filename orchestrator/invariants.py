@@ -10,6 +10,8 @@ from collections import Counter
 from outrider.broker.errors import OutriderError
 from outrider.ledger.entries import Assigned
 from outrider.ledger.rules import Phase
+from outrider.orchestrator.limit_book import PROVIDER
+from outrider.orchestrator.limit_bucket import BucketName
 from outrider.orchestrator.model import Memory, TaskRecord
 from outrider.orchestrator.transitions import LIVE, TaskPhase
 
@@ -33,6 +35,7 @@ def check_invariants(m: Memory) -> None:
     _check_slots(m)
     _check_held(m)
     _check_barriers(m)
+    _check_limits(m)
     _must(m.round is None or m.round.number == m.rounds, "the open round is the newest")
 
 
@@ -62,6 +65,22 @@ def _check_slots(m: Memory) -> None:
                 raise BrokenInvariant(f"{agent.agent_id} holds a slot for the unknown task {task_id}")
             writes_to = task.writing.agent_id if isinstance(task.writing, Assigned) else None
             _must(agent.agent_id in (task.story.agent_id, writes_to), "slot of a foreign attempt", task)
+
+
+def _check_limits(m: Memory) -> None:
+    """A limit's slots are those of the agents, no more and no less; a refusal counts later ones."""
+    occupants = {task_id for agent in m.agents for task_id in agent.tasks}
+    _must(m.limits.holding.keys() <= occupants, "who counts against a limit occupies an agent")
+    held: dict[BucketName, set[str]] = {}
+    for task_id in occupants if m.limits.is_used else ():
+        task = m.tasks[task_id]
+        for bucket in m.limits.places(task.kind, task.limit_key):
+            held.setdefault(bucket.name, set()).add(task_id)
+    for bucket in m.limits.buckets.values():
+        holders, occupying = bucket.holders.keys(), held.get(bucket.name, set())
+        _must(holders <= occupying, "no slot of a limit leaks", bucket)
+        _must(holders == occupying or bucket.name[0] == PROVIDER, "every slot of a limit is counted", bucket)
+        _must(bucket.unbegun.keys() <= holders, "who begins holds a slot", bucket)
 
 
 def _check_held(m: Memory) -> None:

@@ -19,6 +19,7 @@ from outrider.orchestrator.barriers import Barriers
 from outrider.orchestrator.config import Thresholds
 from outrider.orchestrator.instructions import Instruction
 from outrider.orchestrator.letters import LetterIndex
+from outrider.orchestrator.limit_book import LimitBook
 from outrider.orchestrator.ready_queue import ReadyQueue
 from outrider.orchestrator.timers import Timers
 from outrider.orchestrator.transitions import TaskPhase, Trigger, next_phase
@@ -67,9 +68,12 @@ class TaskRecord:
     retry_at: float = 0.0
     missing_in_beats: int = 0
     unfit: int = 0
-    """How often in a row no online agent had the labels it requires."""
+    """How often in a row it was sent away, because nobody fitted or a limit was reached."""
     waits: Waits | None = None
     """What it waits for, as long as the ledger does not say."""
+    limit_key: str | None = None
+    parked_at: float | None = None
+    """Since when it waits in memory for a limit."""
 
     @property
     def task_id(self) -> str:
@@ -109,6 +113,7 @@ class Memory:
     now: float = 0.0
     tasks: dict[str, TaskRecord] = field(default_factory=dict)
     agents: AgentTable = field(default_factory=AgentTable)
+    limits: LimitBook = field(default_factory=LimitBook)
     ready: ReadyQueue = field(default_factory=ReadyQueue)
     timers: Timers = field(default_factory=Timers)
     barriers: Barriers = field(default_factory=Barriers)
@@ -149,6 +154,10 @@ class Memory:
     def next_order(self) -> int:
         self.arrivals += 1
         return self.arrivals
+
+    def slot_left(self, task_id: str) -> None:
+        """A task occupies no agent any more."""
+        self.limits.leave(task_id, self.now)
 
     def is_mine(self, task: TaskRecord) -> bool:
         """Whether this orchestrator decides for the task: it owns it, or the owner fell silent."""

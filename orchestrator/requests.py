@@ -164,11 +164,13 @@ class Requests:
         if story.expect:
             view = story.view()
             shown = self._core.shown_state(task_id)
-            return replace(view, state=shown) if shown is not None and view.state not in TERMINAL else view
+            if shown is not None and view.state not in TERMINAL:
+                view = replace(view, state=shown)
+            return self._with_wait(view, story.envelope)
         if waiting is None:
             raise TaskNotFound(f"no task {task_id!r} waits or stands in the ledger")
         envelope = decode(TaskEnvelope, waiting.data)
-        return TaskView(
+        view = TaskView(
             task_id=task_id,
             kind=envelope.kind,
             state=TaskState.QUEUED,
@@ -177,6 +179,14 @@ class Requests:
             submitted_at=envelope.submitted_at,
             payload_ref=envelope.payload_ref,
         )
+        return self._with_wait(view, envelope)
+
+    def _with_wait(self, view: TaskView, envelope: TaskEnvelope | None) -> TaskView:
+        """The view, with the limit that keeps the task from starting, if one does."""
+        if envelope is None or view.state not in (TaskState.QUEUED, TaskState.BACKING_OFF):
+            return view
+        why = self._core.why_waiting(envelope.kind, envelope.limit_key)
+        return view if why is None else replace(view, waits_for=why)
 
     async def cancel(self, _: str, data: bytes) -> TaskView:
         """End a task wherever it is; one that is terminal already stays as it is."""

@@ -30,6 +30,7 @@ from outrider.orchestrator.effects import Effects, Wires
 from outrider.orchestrator.feed import LedgerFeed
 from outrider.orchestrator.inbox import Door, is_unheard
 from outrider.orchestrator.ledger_room import LedgerRoom
+from outrider.orchestrator.limit_store import LimitStore
 from outrider.orchestrator.queue import HOLD_EVERY_S, TaskQueue, hold_all
 from outrider.orchestrator.requests import Requests
 from outrider.orchestrator.snapshots import keep_snapshots
@@ -77,6 +78,7 @@ class Shell:
             self._stored,
             restore=Archive(connection, subjects).newest,
         )
+        self._limits = LimitStore(connection, subjects, self.core, self._effects.appender, clock, self.post)
         self._endpoints = Endpoints(connection, "outrider-orchestrator", VERSION, "assigns tasks to agents")
         self._known_kinds: set[str] = set()
         self._room = LedgerRoom(connection, subjects.ledger_stream, thresholds.ledger_check_s, self.post)
@@ -102,6 +104,9 @@ class Shell:
         self._spawn(self._loop())
         self._spawn(self._tick())
         self._spawn(self._effects.appender.run())
+        self._spawn(self._limits.run())
+        # Limits first: what the ledger tells counts against them.
+        await self._limits.caught_up.wait()
         self._spawn(self._feed.run())
         await self._feed.caught_up.wait()
         await self._room.look()
@@ -117,6 +122,7 @@ class Shell:
         self._spawn(self._requests.sweep.run(limits.sweep_every_s, limits.sweep_per_s))
         await self._endpoints.start()
         await self._requests.add_to(self._endpoints)
+        await self._limits.add_to(self._endpoints)
         await self._connection.settle()
 
     async def _loop(self) -> None:

@@ -41,4 +41,5 @@ def stats(m: Memory) -> OrchestratorStats:
         len(m.letters),
         None if m.ledger_used is None else round(m.ledger_used, 4),
         overload.refusal(m),
+        m.limits.views(m.now) or None,
     )

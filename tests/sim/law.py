@@ -86,7 +86,9 @@ class Case:
 
 def _is_charged(entry: Any) -> bool:
     if entry.type == "failed":
-        return bool(entry.error.error_class != "interrupted")
+        error = entry.error
+        is_turned_away = error.error_class == "rate_limited" and error.retry_after_s is not None
+        return error.error_class != "interrupted" and not is_turned_away
     return bool(entry.charged)
 
 

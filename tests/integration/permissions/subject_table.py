@@ -13,6 +13,7 @@ CORE: dict[str, tuple[str, str]] = {
     "outrider.agents": ("ui client ops", "orchestrator ops"),
     "outrider.stats": ("ui client ops", "orchestrator ops"),
     "outrider.dead": ("ui client ops", "orchestrator ops"),
+    "outrider.limits": ("ops", "orchestrator ops"),
     "outrider.requeue": ("ui ops", "orchestrator ops"),
     "outrider.discard": ("ui ops", "orchestrator ops"),
     "outrider.pause": ("ui ops", "orchestrator ops"),
@@ -21,6 +22,7 @@ CORE: dict[str, tuple[str, str]] = {
     "outrider.due.chat.5.s1": ("", "ops"),
     "outrider.key.k1": ("orchestrator", "ops"),
     "outrider.control.c1": ("orchestrator ui", "ops"),
+    "outrider.limit.chat.~~": ("orchestrator", "ops"),
     "outrider.member.agent-1": ("orchestrator", "ops"),
     "outrider.orchestrator.o-1.pulse": ("orchestrator", "orchestrator ui ops"),
     "outrider.route": ("orchestrator ops", "router ops"),
@@ -101,6 +103,7 @@ STREAMS = (
     "OUTRIDER_CHUNKS",
     "OUTRIDER_LATER",
     "OUTRIDER_KEYS",
+    "OUTRIDER_LIMITS",
     "OBJ_OUTRIDER_PAYLOADS",
     "OBJ_OUTRIDER_SNAPSHOTS",
 )
@@ -116,6 +119,7 @@ READERS = {
     SNAPSHOTS: "orchestrator ops",
     "OUTRIDER_LATER": "orchestrator ui client ops",
     "OUTRIDER_KEYS": "orchestrator ops",
+    "OUTRIDER_LIMITS": "ops",
 }
 FOLLOWERS = {
     "OUTRIDER_TASKS": "",
@@ -125,6 +129,7 @@ FOLLOWERS = {
     SNAPSHOTS: "",
     "OUTRIDER_LATER": "",
     "OUTRIDER_KEYS": "",
+    "OUTRIDER_LIMITS": "orchestrator ops",
 }
 INFORMED = {
     "OUTRIDER_TASKS": "orchestrator ui client ops",
@@ -134,6 +139,7 @@ INFORMED = {
     SNAPSHOTS: "orchestrator ops",
     "OUTRIDER_LATER": "orchestrator ops",
     "OUTRIDER_KEYS": "orchestrator ops",
+    "OUTRIDER_LIMITS": "orchestrator ops",
 }
 
 

@@ -15,6 +15,7 @@ from outrider.broker import (
     errors,
     facts,
     letters,
+    limits,
     messages,
     object_ref,
     outcomes,
@@ -34,7 +35,20 @@ from outrider.ledger.entries import ENTRY_CLASSES, MEMBER_TYPES
 from outrider.orchestrator.config import Thresholds
 
 PAGE = (Path(__file__).parents[3] / "docs" / "wire.md").read_text(encoding="utf-8")
-MODULES = (messages, object_ref, outcomes, routing, states, views, facts, entries, letters, pausing, control)
+MODULES = (
+    messages,
+    object_ref,
+    outcomes,
+    routing,
+    states,
+    views,
+    facts,
+    entries,
+    letters,
+    pausing,
+    control,
+    limits,
+)
 
 
 def defined_in(module: ModuleType) -> list[type]:
@@ -126,8 +140,8 @@ def test_the_streams_are_described_as_they_are_made() -> None:
     for wanted in streams.stream_definitions(Subjects("outrider"), streams.StreamLimits()):
         assert wanted["name"] in text
         assert all(subject in text for subject in wanted["subjects"])
-        size = wanted["max_bytes"] // streams.GIB
-        assert f"{size} GiB" in text or size < 0
+        gib, mib = wanted["max_bytes"] // streams.GIB, wanted["max_bytes"] // 1024**2
+        assert (f"{gib} GiB" if gib else f"{mib} MiB") in text or gib < 0
 
 
 def test_every_setting_of_time_is_there() -> None:
