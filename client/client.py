@@ -340,8 +340,6 @@ class Client:
         """Let a kind go on, or without one all that is paused."""
         return await self._operator.resume(kind, reason)
 
-    # ---- limits
-
     async def limits(self) -> tuple[LimitView, ...]:
         """Limits in force and how they stand. Raises NobodyAnswers."""
         return (await self._asker.limits(LimitsRequest())).limits
@@ -356,9 +354,7 @@ class Client:
         per_s: float = 1.0,
         tokens_per_minute: int | None = None,
     ) -> tuple[LimitView, ...]:
-        """Put a limit in force, instead of the one that has this kind and key; returns all limits.
-
-        Kind `*` is all kinds together. `key` is "" for all tasks of the kind, a limit key, or a pattern
+        """Put a limit in force, instead of the one of this kind and key; returns all. `key` is "" for all tasks of the kind, a limit key, or a pattern
         (`*`, `acme-*`) for each key that fits. Raises InvalidName, InvalidLimit, Refused, NobodyAnswers.
         """
         limit = Limit(kind, key, concurrency, rate, per_s, tokens_per_minute).check()
