@@ -17,7 +17,6 @@ from outrider.broker.config import NatsSettings, environment, fleet_name, larges
 from outrider.broker.connection import Connection
 from outrider.broker.errors import NatsUnavailable, NobodyAnswers, OutriderError, TaskNotFound, TimedOut
 from outrider.broker.letters import DeadLetter, LetterList
-from outrider.broker.limits import ANY, Limit, LimitName, LimitsRequest, LimitView
 from outrider.broker.messages import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, Done
 from outrider.broker.object_ref import ObjectRef
 from outrider.broker.objects import ObjectStore, value_in
@@ -29,6 +28,7 @@ from outrider.broker.views import AgentView, OrchestratorStats, TaskView
 from outrider.client.asking import Asker
 from outrider.client.chunks import ChunkReader, Piece, Start
 from outrider.client.kinds import KindBook
+from outrider.client.limiting import LimitCalls
 from outrider.client.listing import DEFAULT_LIMIT, Listing
 from outrider.client.new_task import NewTask, Packed, pack
 from outrider.client.operating import LetterFilter, LetterStory, Operator
@@ -46,7 +46,7 @@ KEEP_TRYING_S = 30.0
 PACKED_AT_ONCE = 256
 
 
-class Client:
+class Client(LimitCalls):
     """A connection to one fleet. Use it with `async with`.
 
     NATS and fleet come from the arguments, else from the environment, `.env` or the NATS context.
@@ -71,8 +71,6 @@ class Client:
         self._clock = clock or SystemClock()
         self._background: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
-
-    # ---- its own life
 
     async def open(self) -> Self:
         """Connect. Raises NatsUnavailable or WrongCredentials."""
@@ -153,7 +151,6 @@ class Client:
 
         `delay_s` or `run_at` start it later; with `unique` or `unique_key` the open task of the same work
         is the answer; with `debounce_s` and `debounce_key` only the last submit runs, after the quiet time.
-        `limit_key` says whose limits it counts against, for example a tenant's.
 
         Raises UnknownKind, InvalidTask, InvalidName, PayloadTooLarge, QueueFull, IdempotencyConflict,
         NobodyAnswers when no orchestrator ever ran, OutcomeUnknown when NATS stays away.
@@ -339,30 +336,6 @@ class Client:
     async def resume(self, kind: str | None = None, reason: str = "") -> PauseState:
         """Let a kind go on, or without one all that is paused."""
         return await self._operator.resume(kind, reason)
-
-    async def limits(self) -> tuple[LimitView, ...]:
-        """Limits in force and how they stand. Raises NobodyAnswers."""
-        return (await self._asker.limits(LimitsRequest())).limits
-
-    async def set_limit(
-        self,
-        kind: str = ANY,
-        key: str = "",
-        *,
-        concurrency: int | None = None,
-        rate: int | None = None,
-        per_s: float = 1.0,
-        tokens_per_minute: int | None = None,
-    ) -> tuple[LimitView, ...]:
-        """Put a limit in force, instead of the one of this kind and key; returns all. `key` is "" for all tasks of the kind, a limit key, or a pattern
-        (`*`, `acme-*`) for each key that fits. Raises InvalidName, InvalidLimit, Refused, NobodyAnswers.
-        """
-        limit = Limit(kind, key, concurrency, rate, per_s, tokens_per_minute).check()
-        return (await self._asker.limits(LimitsRequest(set=limit))).limits
-
-    async def remove_limit(self, kind: str = ANY, key: str = "") -> tuple[LimitView, ...]:
-        """Take a limit back; returns those that are left. Raises InvalidName, NobodyAnswers."""
-        return (await self._asker.limits(LimitsRequest(remove=LimitName(kind, key)))).limits
 
     # ---- what task handles use
 
