@@ -11,6 +11,7 @@ from outrider.client.asking import Asker
 
 FRESH_S = 5.0
 ASK_AGAIN_AFTER_S = 0.5
+MOST_SAID = 1_000
 AT_WORK = frozenset({AgentState.ONLINE, AgentState.COOLING_DOWN})
 NOBODY = "no orchestrator answers: the task is stored and waits for one"
 
@@ -36,6 +37,8 @@ class KindBook:
             return self._said[kind, requires]
         if self._list is not None and kind not in self._list.kinds:
             await self._refresh(ASK_AGAIN_AFTER_S)
+        if len(self._said) >= MOST_SAID:
+            self._said.clear()
         said = self._said[kind, requires] = self._judge(kind, requires)
         return said
 

@@ -17,6 +17,9 @@ from outrider.broker.views import TaskView
 from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry
 from outrider.ledger.rules import ATTEMPT_ENDS, TERMINAL_TYPES, Phase, refusal
 
+MOST_NOTED = 100
+"""So many of the newest ignored entries are kept with their reasons."""
+
 
 @quickly_made
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class Story:
         self.expect = max(self.expect, seq)
         why = refusal(self.phase, self.epoch, self.attempt, self.agent_id, where, entry)
         if why is not None:
-            self.ignored.append(f"{seq}: {why}")
+            self._note(f"{seq}: {why}")
             return why
         self.epoch = seq
         self.last = entry
@@ -96,7 +99,12 @@ class Story:
     def skip(self, seq: int, why: str) -> None:
         """Pass over an entry that cannot be read: it counts for `expect` and for nothing else."""
         self.expect = max(self.expect, seq)
-        self.ignored.append(f"{seq}: {why}")
+        self._note(f"{seq}: {why}")
+
+    def _note(self, ignored: str) -> None:
+        # Whoever writes nonsense without end must not fill the memory of those who read it.
+        self.ignored.append(ignored)
+        del self.ignored[:-MOST_NOTED]
 
     def _fold(self, seq: int, entry: Entry) -> None:
         if isinstance(entry, Assigned):

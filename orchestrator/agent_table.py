@@ -11,6 +11,7 @@ from outrider.orchestrator.instructions import StopAttempt
 MEAN_WEIGHT = 0.2
 MOST_STOPPING = 256
 MOST_AGENTS = 20_000
+MOST_KINDS = 1_000
 """Beyond that, the agents that are gone are forgotten, the longest known first."""
 
 
@@ -104,11 +105,17 @@ class AgentTable:
             self._by_kind.get(kind, {}).pop(agent.agent_id, None)
             self._available.get(kind, {}).pop(agent.agent_id, None)
             self._full.get(kind, {}).pop(agent.agent_id, None)
+        kinds = tuple(kind for kind in kinds if self._knows(kind))
         agent.kinds = kinds
-        self.declared.update(kinds)
         for kind in kinds:
             self._by_kind.setdefault(kind, {})[agent.agent_id] = None
         self.refresh(agent)
+
+    def _knows(self, kind: str) -> bool:
+        """Whether the kind is declared now; a fleet has so many kinds at most, each costs ten consumers."""
+        if kind not in self.declared and len(self.declared) < MOST_KINDS:
+            self.declared.add(kind)
+        return kind in self.declared
 
     def refresh(self, agent: AgentRecord) -> None:
         """Bring the index in line after anything changed that decides availability."""

@@ -16,6 +16,8 @@ from outrider.orchestrator.transitions import LIVE, TaskPhase, Trigger
 
 CHECK_EVERY_S = 1.0
 
+MOST_OWNERS = 1_000
+
 
 def joined(m: Memory, event: AgentJoined) -> None:
     """An instance has the name now; what an earlier instance ran and did not spool is lost."""
@@ -247,6 +249,8 @@ def _check_agent(m: Memory, agent: AgentRecord) -> None:
 
 def _check_owners(m: Memory) -> None:
     """Take over the tasks of orchestrators that fell silent, once."""
+    if len(m.owners) > MOST_OWNERS:
+        _forget_owners(m)
     limit = m.thresholds.owner_silent_s
     silent = {o for o, at in m.owners.items() if m.now - at > limit} - m.inherited
     if not silent:
@@ -256,3 +260,11 @@ def _check_owners(m: Memory) -> None:
     for task in list(m.tasks.values()):
         if task.story.owner in silent and task.writing is None:
             take_charge(m, task)
+
+
+def _forget_owners(m: Memory) -> None:
+    """Orchestrators that are gone and own nothing any more; every start of one makes a new id."""
+    owning = {task.story.owner for task in m.tasks.values()}
+    for owner in m.inherited - owning:
+        m.inherited.discard(owner)
+        m.owners.pop(owner, None)

@@ -43,6 +43,7 @@ from outrider.broker.views import AgentList, TaskView
 from outrider.ledger.reader import LedgerReader, fold_stored
 from outrider.ledger.settling import outcome_epochs, settle
 from outrider.orchestrator import events
+from outrider.orchestrator.agent_table import MOST_KINDS
 from outrider.orchestrator.arrangements import Arrangements
 from outrider.orchestrator.core import Core
 from outrider.orchestrator.desk import Desk
@@ -129,7 +130,16 @@ class Requests:
         """Done once the core announces the end of this task, or whatever else has this key."""
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(key, []).append(told)
+        told.add_done_callback(lambda _: self._forget(key, told))
         return told
+
+    def _forget(self, key: str, told: asyncio.Future[None]) -> None:
+        """Whoever gave up waiting leaves nothing behind."""
+        waiters = self._waiters.get(key, [])
+        if told in waiters:
+            waiters.remove(told)
+        if not waiters:
+            self._waiters.pop(key, None)
 
     def task_ended(self, task_id: str) -> None:
         """Wake whoever waits for the end of this task."""
@@ -237,6 +247,8 @@ class Requests:
             check_label(label)
         if not 1 <= join.slots <= MOST_SLOTS or not join.kinds:
             raise InvalidTask(f"agent {agent_id} needs at least one kind and 1 to {MOST_SLOTS} slots")
+        if len(self._core.memory.agents.declared | set(join.kinds)) > MOST_KINDS:
+            raise Refused(f"the fleet knows {MOST_KINDS} kinds already, and takes no more")
         await self._refuse_if_taken(join)
         self._post(
             events.AgentJoined(

@@ -232,6 +232,9 @@ class Shell:
         self.post(event)
 
     async def _chunk(self, message: Any) -> None:
+        # Signs of progress may be lost, and another comes soon: they alone must not fill the inbox.
+        if len(self._inbox) > MOST_IN_INBOX:
+            return
         self.post(self._door.chunk(message.subject))
 
     def _link_changed(self, is_up: bool) -> None:
