@@ -12,6 +12,7 @@ import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from nats import errors as nats_errors
 from nats.micro import add_service
 from nats.micro.request import ERROR_CODE_HEADER, ERROR_HEADER, Request
 from nats.micro.service import EndpointConfig, ServiceConfig
@@ -52,7 +53,11 @@ class Endpoints:
         self._room = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def start(self) -> None:
-        self._service = await add_service(self._connection.client, self._config)
+        """Make the service known. Raises NatsUnavailable when the server goes away meanwhile."""
+        try:
+            self._service = await add_service(self._connection.client, self._config)
+        except (nats_errors.Error, TimeoutError, OSError) as error:
+            raise NatsUnavailable(f"NATS went away while {self._config.name} started: {error}") from None
 
     async def add(
         self, name: str, subject: str, handler: Handler, *, queue: str | None = None, inline: bool = False

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from typing import Any
@@ -39,5 +39,5 @@ def _post(life: str, body: bytes, key: str) -> str:
     try:
         with urllib.request.urlopen(request, timeout=ANSWER_WITHIN_S) as answer:
             return str(json.load(answer)["task_id"]) if answer.status == 201 else ""
-    except (OSError, ValueError, KeyError, urllib.error.URLError):
+    except (OSError, ValueError, KeyError, http.client.HTTPException):
         return ""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from outrider.broker.codec import decode, encode, load, sniff
 from outrider.broker.connection import Connection
-from outrider.broker.errors import QueueFull, error_from_wire
+from outrider.broker.errors import NatsUnavailable, QueueFull, error_from_wire
 from outrider.broker.messages import Done, TaskRequest
+from outrider.broker.server import PrivateServer
 from outrider.broker.service import Endpoints
 
 
@@ -117,3 +119,12 @@ async def test_a_service_can_be_found(connection: Connection, handlers: Handlers
     info = json.loads((await connection.request("$SRV.INFO.test-service")).data)
     assert (info["version"], info["description"]) == ("1.2.3", "for tests")
     assert {endpoint["subject"] for endpoint in info["endpoints"]} >= {"x.echo", "x.fail"}
+
+
+async def test_a_server_that_goes_away_while_a_service_starts_is_named(
+    server: PrivateServer, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection.client, "flush", partial(connection.client.flush, timeout=0.2))
+    server.kill()
+    with pytest.raises(NatsUnavailable, match="outrider-test"):
+        await Endpoints(connection, "outrider-test", "1.0.0", "for a test").start()
