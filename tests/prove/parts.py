@@ -11,8 +11,8 @@ from pathlib import Path
 from tests.prove.nursery import Nursery
 from tests.prove.passing import pass_time
 
-UNAVAILABLE = 69
-"""The exit code of a part that found no server when it started: whoever supervises it starts it again."""
+UNAVAILABLE = (69, 124)
+"""How a part ends that finds no server, or one that does not answer, when it starts: supervisors try again."""
 LOOK_EVERY_S = 0.25
 READY = re.compile(r"^outrider: (.+) ready$", re.MULTILINE)
 
@@ -74,7 +74,7 @@ class Part:
             code = self._nursery.ended(self.pid)
             if code is None:
                 continue
-            if code != UNAVAILABLE:
+            if code not in UNAVAILABLE:
                 self.ended_by_itself.append(f"{self.name} ended with {code}: {self.last_words}")
             self._launch()
 

@@ -124,7 +124,7 @@ async def test_a_service_can_be_found(connection: Connection, handlers: Handlers
 async def test_a_server_that_goes_away_while_a_service_starts_is_named(
     server: PrivateServer, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection.client, "flush", partial(connection.client.flush, timeout=0.2))
+    monkeypatch.setattr(connection.client, "flush", partial(connection.client.flush, timeout=1))
     server.kill()
     with pytest.raises(NatsUnavailable, match="outrider-test"):
         await Endpoints(connection, "outrider-test", "1.0.0", "for a test").start()
