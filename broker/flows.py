@@ -42,6 +42,18 @@ class Waits:
             yield member_id(self.group, number)
 
 
+@dataclass(frozen=True, slots=True)
+class GroupRef:
+    """A group as another task names it."""
+
+    group: str
+    size: int
+
+    def ids(self) -> list[str]:
+        """Every member."""
+        return [member_id(self.group, number) for number in range(self.size)]
+
+
 def member_id(group: str, number: int) -> str:
     """The task id of a group's member, counted from 0."""
     return f"{group}-{number}"

@@ -43,6 +43,21 @@ def add_to(commands: Commands) -> None:
     )
     parser.add_argument("--key", help="idempotency key: the same key again is the same task")
     parser.add_argument("--limit-key", metavar="NAME", help="whose limits it counts against, as a tenant's")
+    parser.add_argument(
+        "--after",
+        metavar="TASK_ID",
+        action="append",
+        default=[],
+        help="start when this task has ended; again for more",
+    )
+    parser.add_argument(
+        "--after-group", metavar="GROUP", help="start when all tasks of this group have ended"
+    )
+    parser.add_argument(
+        "--on-failure",
+        choices=("cancel", "run"),
+        help="if one of those fails: cancel (default), or run all the same",
+    )
     _add_arrangements(parser)
     parser.set_defaults(run=run)
 
@@ -123,9 +138,12 @@ async def _submit(options: argparse.Namespace, payload: Any) -> int:
             "key": options.key,
             "limit_key": options.limit_key,
         }
+        waits: dict[str, Any] = {"after": options.after, "on_failure": options.on_failure}
+        if options.after_group:
+            waits["after_group"] = (await client.group(options.after_group)).ref
         if options.cron is not None:
             return await _schedule(client, options, payload, asked)
-        task = await client.submit(options.kind, payload, **asked, **_arrangement(options))
+        task = await client.submit(options.kind, payload, **asked, **waits, **_arrangement(options))
         if task.warning:
             note(task.warning)
         is_json = hasattr(options, "json")

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from outrider.client import Client
 
 COLUMNS = ("TASK", "KIND", "STATE", "AGENT", "TRIES", "PREDICTED", "SERVICE", "AGE")
-STATES = ("scheduled", "queued", "assigned", "backing_off", "succeeded", "dead", "cancelled", "expired")
+STATES = (
+    "scheduled",
+    "blocked",
+    "queued",
+    "assigned",
+    "backing_off",
+    "succeeded",
+    "dead",
+    "cancelled",
+    "expired",
+)
 
 
 def add_to(commands: Commands) -> None:
@@ -55,6 +65,7 @@ def _add_list(inner: Commands) -> None:
     parser = add_command(inner, "ls", "list tasks, newest first", "outrider task ls --only queued --limit 10")
     parser.add_argument("--only", choices=STATES, help="only tasks in this state")
     parser.add_argument("--limit", metavar="N", type=count, default=50, help="at most so many (default 50)")
+    parser.add_argument("--group", metavar="GROUP", help="only tasks of this group, in their order")
     parser.set_defaults(run=lambda options: run_interruptibly(_list(options)))
 
 
@@ -67,7 +78,10 @@ def _client(options: argparse.Namespace) -> Client:
 
 async def _list(options: argparse.Namespace) -> int:
     async with _client(options) as client:
-        views = await client.tasks(options.only, options.limit)
+        if options.group:
+            views = await _of_group(client, options)
+        else:
+            views = await client.tasks(options.only, options.limit)
     if hasattr(options, "json"):
         document({"tasks": [task_object(view) for view in views]})
     elif views:
@@ -79,6 +93,11 @@ async def _list(options: argparse.Namespace) -> int:
     else:
         note("no tasks")
     return OK
+
+
+async def _of_group(client: Client, options: argparse.Namespace) -> list[TaskView]:
+    views = (await client.group(options.group)).views()
+    return [view for view in views if options.only in (None, view.state.value)][: options.limit]
 
 
 def _row(view: TaskView) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from outrider.broker.errors import (
     TimedOut,
     UnknownKind,
 )
+from outrider.broker.flows import GroupRef, OnFailure
 from outrider.broker.letters import DeadLetter, LetterList
 from outrider.broker.messages import ChunkType
 from outrider.broker.pausing import PauseState
@@ -24,11 +25,12 @@ from outrider.broker.states import TaskState
 from outrider.broker.views import AgentView, TaskView
 from outrider.client.chunks import Piece
 from outrider.client.client import Client
+from outrider.client.groups import Group, Progress
 from outrider.client.new_task import NewTask
 from outrider.client.operating import LetterFilter, LetterStory
 from outrider.client.scheduling import ScheduleView
 from outrider.client.submitting import PartlySubmitted
-from outrider.client.sync import SyncClient, SyncTask
+from outrider.client.sync import SyncClient, SyncGroup, SyncTask
 from outrider.client.task import Task
 
 __all__ = [
@@ -36,6 +38,8 @@ __all__ = [
     "ChunkType",
     "Client",
     "DeadLetter",
+    "Group",
+    "GroupRef",
     "IdempotencyConflict",
     "LetterFilter",
     "LetterList",
@@ -45,14 +49,17 @@ __all__ = [
     "NobodyAnswers",
     "ObjectCorrupt",
     "ObjectMissing",
+    "OnFailure",
     "OutriderError",
     "PartlySubmitted",
     "PauseState",
     "PayloadTooLarge",
     "Piece",
+    "Progress",
     "QueueFull",
     "ScheduleView",
     "SyncClient",
+    "SyncGroup",
     "SyncTask",
     "Task",
     "TaskCancelled",

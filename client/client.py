@@ -9,29 +9,31 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Iterable
-from typing import Any, Self, Unpack
+from typing import Any, Literal, Self, Unpack, overload
 
 from outrider.broker.background import Background
 from outrider.broker.clock import Clock, SystemClock
 from outrider.broker.config import NatsSettings, environment, fleet_name, largest_object, nats_settings
 from outrider.broker.connection import Connection
 from outrider.broker.errors import NatsUnavailable, NobodyAnswers, OutriderError, TaskNotFound, TimedOut
-from outrider.broker.letters import DeadLetter, LetterList
+from outrider.broker.flows import GroupRef, OnFailure
 from outrider.broker.messages import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, Done
 from outrider.broker.object_ref import ObjectRef
 from outrider.broker.objects import ObjectStore, value_in
-from outrider.broker.pausing import PauseState
 from outrider.broker.pipeline import Appender
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects, check_name
 from outrider.broker.views import AgentView, OrchestratorStats, TaskView
 from outrider.client.asking import Asker
+from outrider.client.batches import pack_all
 from outrider.client.chunks import ChunkReader, Piece, Start
+from outrider.client.groups import Group, open_group, pack_group
 from outrider.client.kinds import KindBook
 from outrider.client.limiting import LimitCalls
 from outrider.client.listing import DEFAULT_LIMIT, Listing
-from outrider.client.new_task import NewTask, Packed, pack
-from outrider.client.operating import LetterFilter, LetterStory, Operator
+from outrider.client.new_task import HasTaskId, NewTask, Packed, pack
+from outrider.client.operating import Operator
+from outrider.client.operator_calls import OperatorCalls
 from outrider.client.reading import Known, Reader
 from outrider.client.scheduling import Arrangement, Schedules, ScheduleView, options_of
 from outrider.client.submitting import PartlySubmitted, Submitter
@@ -43,10 +45,9 @@ log = logging.getLogger(__name__)
 __all__ = ["Client", "PartlySubmitted"]
 
 KEEP_TRYING_S = 30.0
-PACKED_AT_ONCE = 256
 
 
-class Client(LimitCalls):
+class Client(LimitCalls, OperatorCalls):
     """A connection to one fleet. Use it with `async with`.
 
     NATS and fleet come from the arguments, else from the environment, `.env` or the NATS context.
@@ -133,7 +134,7 @@ class Client(LimitCalls):
 
     # ---- submit
 
-    async def submit(
+    async def submit(  # noqa: PLR0913 - each is a field of the task
         self,
         kind: str,
         payload: Any = None,
@@ -145,6 +146,9 @@ class Client(LimitCalls):
         requires: Iterable[str] = (),
         key: str | None = None,
         limit_key: str | None = None,
+        after: Iterable[str | HasTaskId] = (),
+        on_failure: OnFailure | str | None = None,
+        after_group: GroupRef | None = None,
         **when: Unpack[Arrangement],
     ) -> Task:
         """Have a task accepted, durably. The same `key` again gives the same task, also when it is over.
@@ -152,11 +156,16 @@ class Client(LimitCalls):
         `delay_s` or `run_at` start it later; with `unique` or `unique_key` the open task of the same work
         is the answer; with `debounce_s` and `debounce_key` only the last submit runs, after the quiet time.
 
-        Raises UnknownKind, InvalidTask, InvalidName, PayloadTooLarge, QueueFull, IdempotencyConflict,
-        NobodyAnswers when no orchestrator ever ran, OutcomeUnknown when NATS stays away.
+        It starts when `after` and `after_group` have ended. Raises TaskNotFound for them, UnknownKind,
+        InvalidTask, InvalidName, PayloadTooLarge, QueueFull, IdempotencyConflict, OutcomeUnknown when NATS
+        stays away, NobodyAnswers when no orchestrator ever ran.
         """
-        new = NewTask(kind, payload, priority, deadline_s, timeout_s, max_attempts, requires, key, limit_key)
+        waits = (after, on_failure, after_group)
+        new = NewTask(
+            kind, payload, priority, deadline_s, timeout_s, max_attempts, requires, key, limit_key, *waits
+        )
         packed = pack(new, self._clock.wall(), self.largest_object)
+        await self._submitter.refuse_unknown_parents([packed])
         warning = await self._kinds.check(packed.envelope.kind, packed.envelope.requires)
         task = self._handle(packed, warning)
         if when:
@@ -181,20 +190,41 @@ class Client(LimitCalls):
         await self._submitter.store_payload(packed)
         return await self._schedules.add(packed.envelope, cron, time_zone)
 
-    async def schedules(self, limit: int = DEFAULT_LIMIT) -> list[ScheduleView]:
-        """Cron schedules and delayed tasks, the soonest first."""
-        return await self._schedules.all(limit)
+    @overload
+    async def submit_many(
+        self, tasks: Iterable[NewTask | tuple[str, Any]], group: None = None, hook: None = None
+    ) -> list[Task]: ...
 
-    async def unschedule(self, schedule_id: str) -> TaskView:
-        """Remove a schedule; tasks that it made go on. Raises TaskNotFound."""
-        return await self._schedules.remove(schedule_id)
+    @overload
+    async def submit_many(
+        self,
+        tasks: Iterable[NewTask | tuple[str, Any]],
+        group: str | Literal[True],
+        hook: NewTask | None = None,
+    ) -> Group: ...
 
-    async def submit_many(self, tasks: Iterable[NewTask | tuple[str, Any]]) -> list[Task]:
+    async def submit_many(
+        self,
+        tasks: Iterable[NewTask | tuple[str, Any]],
+        group: str | Literal[True] | None = None,
+        hook: NewTask | None = None,
+    ) -> list[Task] | Group:
         """Have many tasks accepted, pipelined. Bad input is refused before anything is sent.
 
+        With `group`, a name or True for a new one, they belong together, and the same name again is the same
+        group; its `hook` runs once after all of them ended, with `on_failure` as `run` by default.
         Raises what `submit` raises, or PartlySubmitted with the tasks that were accepted.
         """
-        packed = await self._pack_all(tasks)
+        if group is None:
+            return await self._submit_all(await pack_all(tasks, self._clock.wall(), self.largest_object))
+        packed = await pack_group(
+            self.reader, list(tasks), group, hook, self._clock.wall(), self.largest_object
+        )
+        handles = await self._submit_all(packed.tasks)
+        return Group(self, packed.ref, handles[: packed.ref.size])
+
+    async def _submit_all(self, packed: list[Packed]) -> list[Task]:
+        await self._submitter.refuse_unknown_parents(packed)
         checked = {(p.envelope.kind, p.envelope.requires) for p in packed}
         warnings = {pair: await self._kinds.check(*pair) for pair in checked}
         handles = [self._handle(p, warnings[p.envelope.kind, p.envelope.requires]) for p in packed]
@@ -207,19 +237,9 @@ class Client(LimitCalls):
             message = f"{len(errors)} of {len(packed)} tasks were refused: {first}"
             raise PartlySubmitted(message, accepted, errors)
         for handle, p in zip(handles, packed, strict=True):
-            if p.envelope.idempotency_key is not None:
+            if p.is_named:
                 await self._watcher.refresh(handle.watch)
         return handles
-
-    async def _pack_all(self, tasks: Iterable[NewTask | tuple[str, Any]]) -> list[Packed]:
-        wall_at = self._clock.wall()
-        packed = []
-        for number, task in enumerate(tasks):
-            new = task if isinstance(task, NewTask) else NewTask(*task)
-            packed.append(pack(new, wall_at, self.largest_object))
-            if number % PACKED_AT_ONCE == 0:
-                await asyncio.sleep(0)
-        return packed
 
     def _handle(self, packed: Packed, warning: str | None) -> Task:
         watch = self._watcher.watch(packed.task_id)
@@ -245,6 +265,15 @@ class Client(LimitCalls):
                 raise self._no_such_task(task_id)
         self._believe(task, known)
         return task
+
+    async def group(self, group: str) -> Group:
+        """A group that was submitted before. Raises TaskNotFound."""
+        ref = await open_group(self.reader, group)
+        ids = ref.ids()
+        found = Group(self, ref, [Task(self, self._watcher.watch(task_id)) for task_id in ids])
+        await self._watcher.listen(ids)
+        await found.progress()
+        return found
 
     def _no_such_task(self, task_id: str) -> TaskNotFound:
         return TaskNotFound(f"fleet {self.subjects.fleet!r} knows no task {task_id!r}")
@@ -301,46 +330,13 @@ class Client(LimitCalls):
         """Counters of the orchestrator that answers. Raises NobodyAnswers."""
         return await self._asker.stats()
 
-    # ---- dead letters and pauses
-
-    async def dead_letters(
-        self, which: LetterFilter | None = None, limit: int = DEFAULT_LIMIT
-    ) -> tuple[DeadLetter, ...]:
-        """The dead tasks that nobody requeued or discarded, newest first. Raises NobodyAnswers."""
-        return (await self._operator.letters(which or LetterFilter(), limit)).letters
-
-    async def dead_letter(self, task_id: str) -> LetterStory:
-        """One dead task with its whole story. Raises TaskNotFound, Refused when it is not dead."""
-        return await self._operator.story(task_id)
-
-    async def requeue(
-        self, which: str | LetterFilter, *, dry_run: bool = False, reason: str = ""
-    ) -> LetterList:
-        """Do a dead task again, by its id, or all that fit a filter: each becomes a new task.
-
-        The same dead task again gives the same new task. A `dry_run` only tells which it would be.
-        Raises TaskNotFound and Refused for one; of many, each letter carries its own error.
-        """
-        return await self._operator.requeue(which, reason, dry_run=dry_run)
-
-    async def discard(
-        self, which: str | LetterFilter, *, dry_run: bool = False, reason: str = ""
-    ) -> LetterList:
-        """Have a dead task, or all that fit a filter, listed no more. Errors as for `requeue`."""
-        return await self._operator.discard(which, reason, dry_run=dry_run)
-
-    async def pause(self, kind: str | None = None, reason: str = "") -> PauseState:
-        """Start no more attempts of a kind, or of any without one; what runs goes on. Raises UnknownKind."""
-        return await self._operator.pause(kind, reason)
-
-    async def resume(self, kind: str | None = None, reason: str = "") -> PauseState:
-        """Let a kind go on, or without one all that is paused."""
-        return await self._operator.resume(kind, reason)
-
     # ---- what task handles use
 
     async def until_over(self, watch: Watch) -> None:
         await self._watcher.until_over(watch)
+
+    def each_over(self, watches: list[Watch]) -> AsyncGenerator[Watch, None]:
+        return self._watcher.each_over(watches)
 
     def pieces(self, watch: Watch, start: Start) -> AsyncGenerator[Piece, None]:
         reader = ChunkReader(self.connection, self.subjects, self.reader, self._watcher, watch, start)

@@ -133,6 +133,27 @@ class Reader:
                 found[task_id] = max(stored.seq, found.get(task_id, 0))
         return found
 
+    async def stories(self, task_ids: Sequence[str]) -> list[Story]:
+        """The folds of many tasks, in order."""
+        return await self._stories.stories(task_ids)
+
+    async def waiting_among(self, task_ids: Sequence[str]) -> dict[str, Waiting]:
+        """Those of these tasks that wait in TASKS."""
+        found: dict[str, Waiting] = {}
+        for first in range(0, len(task_ids), TASKS_A_READ):
+            part = [self._subjects.task_anywhere(t) for t in task_ids[first : first + TASKS_A_READ]]
+            for waiting in map(waiting_of, await self.tasks.last_of(part)):
+                if waiting is not None:
+                    found[waiting.envelope.task_id] = waiting
+        return found
+
+    async def unknown_among(self, task_ids: Sequence[str]) -> list[str]:
+        """Those of these tasks that neither stream knows."""
+        waiting = await self.waiting_among(task_ids)
+        rest = [task_id for task_id in task_ids if task_id not in waiting]
+        written = await self.newest(rest)
+        return [task_id for task_id in rest if task_id not in written]
+
     async def last_chunk(self, task_id: str) -> int:
         """The sequence of the last stored piece of output, 0 for none."""
         stored = await self._chunks.last_of([self._subjects.chunks_of(task_id)])

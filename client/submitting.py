@@ -18,6 +18,7 @@ from outrider.broker.errors import (
     OutcomeUnknown,
     OutriderError,
     QueueFull,
+    TaskNotFound,
     TimedOut,
     WrongSequence,
 )
@@ -66,12 +67,25 @@ class Submitter:
         self._keep_trying_s = keep_trying_s
         self._loop = asyncio.get_running_loop()
 
+    async def refuse_unknown_parents(self, tasks: Sequence[Packed]) -> None:
+        """Raises TaskNotFound when one waits for a task that neither exists nor is among these."""
+        named = {task_id: None for p in tasks if p.envelope.after for task_id in p.envelope.after}
+        if not named:
+            return
+        new = {p.task_id for p in tasks}
+        unknown = await self._reader.unknown_among([task_id for task_id in named if task_id not in new])
+        if unknown:
+            raise TaskNotFound(
+                f"after names task {unknown[0]!r}, which neither waits nor stands in the ledger",
+                hint="submit what it waits for first",
+            )
+
     async def submit(self, packed: Packed) -> Known | None:
         """Store the task. Returns what was known of it if it is not new.
 
         Raises IdempotencyConflict, QueueFull, or OutcomeUnknown when even repeating did not tell.
         """
-        if packed.envelope.idempotency_key is not None:
+        if packed.is_named:
             known = await self._look_up(packed)
             if known is not None:
                 return known
@@ -99,7 +113,7 @@ class Submitter:
 
     async def submit_many(self, tasks: Sequence[Packed]) -> list[OutriderError | None]:
         """Store many tasks, pipelined; for each, None or why it was not stored."""
-        fresh = [p for p in tasks if p.envelope.idempotency_key is None and not p.body]
+        fresh = [packed for packed in tasks if not packed.is_named and not packed.body]
         if fresh:
             self._check_room()
         published = await self._publish_all(fresh)
@@ -153,7 +167,7 @@ class Submitter:
         while True:
             error = receipt.error
             if error is None:
-                return await self._look_up(packed) if packed.envelope.idempotency_key is not None else None
+                return await self._look_up(packed) if packed.is_named else None
             if not isinstance(error, (WrongSequence, OutcomeUnknown, NatsUnavailable)):
                 raise error
             known = await self._look_up_if_possible(packed)
@@ -178,8 +192,7 @@ class Submitter:
         stored = known.envelope
         if stored is not None and not packed.envelope.is_same_work(stored):
             raise IdempotencyConflict(
-                f"idempotency key {packed.envelope.idempotency_key!r} already stands for another task: "
-                f"{packed.task_id} of kind {stored.kind!r}"
+                f"{_name(packed)} already stands for another task: {packed.task_id} of kind {stored.kind!r}"
             )
         return known
 
@@ -188,6 +201,11 @@ class Submitter:
 
     def _guard(self, packed: Packed) -> dict[str, str]:
         return guard(0, self._subjects.task_anywhere(packed.task_id))
+
+
+def _name(packed: Packed) -> str:
+    key = packed.envelope.idempotency_key
+    return f"id {packed.task_id!r}" if key is None else f"idempotency key {key!r}"
 
 
 def _unknown(packed: Packed, after_s: float, error: OutriderError) -> OutriderError:

@@ -18,6 +18,7 @@ from outrider.broker.states import TaskState
 from outrider.broker.views import AgentView, TaskView
 from outrider.client.chunks import Piece
 from outrider.client.client import Client
+from outrider.client.groups import Group, Progress
 from outrider.client.listing import DEFAULT_LIMIT
 from outrider.client.new_task import NewTask
 from outrider.client.operating import LetterFilter, LetterStory
@@ -56,6 +57,37 @@ class SyncTask:
 
     def chunks(self, from_offset: int = 0, attempt: int | None = None) -> Iterator[Piece]:
         return self._owner.each_of(self._task.chunks(from_offset, attempt))
+
+
+class SyncGroup:
+    """A batch of tasks. Every method waits for its answer and raises what `Group` raises."""
+
+    def __init__(self, owner: SyncClient, group: Group) -> None:
+        self._owner = owner
+        self._group = group
+        self.group_id, self.size, self.ref = group.group_id, group.size, group.ref
+        self.tasks = [SyncTask(owner, task) for task in group.tasks]
+
+    def __repr__(self) -> str:
+        return f"SyncGroup({self.group_id!r}, {self.size} tasks)"
+
+    def progress(self) -> Progress:
+        return self._owner.wait_for(self._group.progress())
+
+    def as_completed(self) -> Iterator[SyncTask]:
+        return (SyncTask(self._owner, task) for task in self._owner.each_of(self._group.as_completed()))
+
+    def ended(self, timeout_s: float | None = None) -> list[TaskView]:
+        return self._owner.wait_for(self._group.ended(timeout_s))
+
+    def results(self, timeout_s: float | None = None, *, return_exceptions: bool = False) -> list[Any]:
+        return self._owner.wait_for(self._group.results(timeout_s, return_exceptions=return_exceptions))
+
+    def hook(self) -> SyncTask:
+        return SyncTask(self._owner, self._owner.wait_for(self._group.hook()))
+
+    def cancel(self, reason: str = "", *, with_hook: bool = True) -> Progress:
+        return self._owner.wait_for(self._group.cancel(reason, with_hook=with_hook))
 
 
 class SyncClient:
@@ -130,6 +162,18 @@ class SyncClient:
 
     def submit_many(self, tasks: Iterable[NewTask | tuple[str, Any]]) -> list[SyncTask]:
         return [SyncTask(self, task) for task in self.wait_for(self._client.submit_many(tasks))]
+
+    def submit_group(
+        self,
+        tasks: Iterable[NewTask | tuple[str, Any]],
+        group: str | None = None,
+        hook: NewTask | None = None,
+    ) -> SyncGroup:
+        """Have many tasks accepted as one group, as `Client.submit_many` with a group does."""
+        return SyncGroup(self, self.wait_for(self._client.submit_many(tasks, group or True, hook)))
+
+    def group(self, group: str) -> SyncGroup:
+        return SyncGroup(self, self.wait_for(self._client.group(group)))
 
     def task(self, task_id: str) -> SyncTask:
         return SyncTask(self, self.wait_for(self._client.task(task_id)))

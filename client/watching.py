@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -161,6 +161,43 @@ class Watcher:
                     watch.waiters.remove(waiter)
                 if not watch.waiters:
                     self._awaited.pop(watch.task_id, None)
+
+    async def each_over(self, watches: Sequence[Watch]) -> AsyncGenerator[Watch, None]:
+        """Each watch once its task is over, in the order of their ends."""
+        over: asyncio.Queue[Watch] = asyncio.Queue()
+        waiters: dict[str, asyncio.Future[None]] = {}
+        if self._gone is not None:
+            raise self._gone
+        for watch in watches:
+            if watch.is_over:
+                over.put_nowait(watch)
+            else:
+                waiters[watch.task_id] = self._awaits(watch, over)
+        try:
+            for _ in watches:
+                watch = await over.get()
+                if not watch.is_over and self._gone is not None:
+                    raise self._gone
+                yield watch
+        finally:
+            for watch in watches:
+                waiter = waiters.get(watch.task_id)
+                if waiter is not None and waiter in watch.waiters:
+                    watch.waiters.remove(waiter)
+                if not watch.waiters:
+                    self._awaited.pop(watch.task_id, None)
+
+    def _awaits(self, watch: Watch, over: asyncio.Queue[Watch]) -> asyncio.Future[None]:
+        def done(waiter: asyncio.Future[None]) -> None:
+            if not waiter.cancelled():
+                waiter.exception()
+            over.put_nowait(watch)
+
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        waiter.add_done_callback(done)
+        watch.waiters.append(waiter)
+        self._awaited[watch.task_id] = watch
+        return waiter
 
     async def states(self, watch: Watch) -> AsyncGenerator[TaskView, None]:
         """The task now and after each durable change, until it is over."""

@@ -15,7 +15,7 @@ from outrider.broker.schema import to_map
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import parse_ledger
 from outrider.broker.views import TaskView
-from outrider.ledger.entries import Assigned, Closed, Entry
+from outrider.ledger.entries import Assigned, Blocked, Closed, Entry
 from outrider.ledger.fold import Record, Story
 
 Row = dict[str, Any]
@@ -33,7 +33,7 @@ def lighten(entry: Entry) -> Entry:
     """The entry without what may be large; the ledger still has it."""
     if isinstance(entry, Assigned):
         return replace(entry, envelope=_without_payload(entry.envelope), candidates=())
-    if isinstance(entry, Closed):
+    if isinstance(entry, (Blocked, Closed)):
         return replace(entry, envelope=_without_payload(entry.envelope))
     return replace(entry, result=None) if isinstance(entry, Succeeded) else entry
 

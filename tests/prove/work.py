@@ -11,8 +11,8 @@ from outrider.broker.errors import DecodeError, OutriderError
 from outrider.broker.follower import StreamReader
 from outrider.broker.subjects import parse_task
 from outrider.client import Client
-from outrider.client.client import PartlySubmitted
 from outrider.client.new_task import NewTask
+from outrider.client.submitting import PartlySubmitted
 from outrider.ledger.reader import record_of
 from outrider.ledger.rules import TERMINAL_TYPES
 from tests.prove.book import Book

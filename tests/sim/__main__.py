@@ -8,7 +8,13 @@ import time
 from collections import Counter
 from contextlib import nullcontext
 
-from tests.sim import operator_bugs, planted_bugs, planted_snapshot_bugs  # noqa: F401 - they register the bugs
+from tests.sim import (  # noqa: F401 - they register the bugs
+    operator_bugs,
+    planted_bugs,
+    planted_flow_bugs,
+    planted_overload,
+    planted_snapshot_bugs,
+)
 from tests.sim.planting import BUGS, planted
 from tests.sim.world import Report, simulate
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from outrider.broker.flows import OnFailure
 from outrider.broker.messages import Assignment
 from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.states import ErrorClass
 from outrider.broker.subjects import parse_ledger, parse_task
-from outrider.ledger.entries import Assigned, Closed, Ended, Entry, Member
+from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry, Member
 from outrider.ledger.fold import Story
 from tests.sim.fake_agents import FakeAgent
 from tests.sim.fake_client import Order
@@ -106,6 +107,8 @@ class LedgerChecks:
             self._judge_outcome(entry)
         elif isinstance(entry, Ended):
             self._judge_ended(entry, before[4])
+        elif isinstance(entry, Blocked):
+            self.must(entry.envelope is not None, "blocked carries the task", entry)
         elif isinstance(entry, Closed):
             self._judge_closed(case, entry, before)
 
@@ -113,7 +116,9 @@ class LedgerChecks:
         charged, uncharged, last, last_at, _ = before
         order = self.orders[case.task_id]
         self.issued[case.epoch] = entry
-        self.must(entry.attempt > 1 or entry.envelope is not None, "attempt 1 carries the task", entry)
+        carries = entry.envelope is not None or isinstance(last, Blocked)
+        self.must(entry.attempt > 1 or carries, "attempt 1 carries the task", entry)
+        self._judge_start(order, entry)
         self.must(charged < order.envelope.max_attempts, "no attempt without budget", entry)
         self.must(uncharged < self._limits.uncharged_before_dead, "what never starts is given up", entry)
         is_poison = len(case.lost_on) >= self._limits.lost_before_poison
@@ -132,6 +137,29 @@ class LedgerChecks:
                 least_s = 0.0
             waited_s = self._server.loop.now - last_at
             self.must(waited_s >= least_s - SLACK_S, "backoff as the hash says", f"{waited_s} < {least_s}")
+
+    def _judge_start(self, order: Order, entry: Assigned) -> None:
+        """A child never starts before its parents ended, nor when one of them failed that it depends on."""
+        waits = order.envelope.waits
+        if waits is None:
+            return
+        for parent in waits.ids():
+            ends = self.case(parent).terminal
+            self.must(bool(ends), "no child starts before its parents ended", f"{entry.task_id}: {parent}")
+            is_good = waits.on_failure is OnFailure.RUN or ends == ["succeeded"]
+            self.must(is_good, "no child starts after a failed parent", f"{entry.task_id}: {parent}")
+
+    def _is_cancelled_by_parent(self, order: Order) -> bool:
+        waits = order.envelope.waits
+        if waits is None or waits.on_failure is OnFailure.RUN:
+            return False
+        return any(self.case(parent).terminal not in ([], ["succeeded"]) for parent in waits.ids())
+
+    def _is_parent_unknown(self, order: Order) -> bool:
+        """Its client never knew whether a parent was stored, or is still trying."""
+        waits = order.envelope.waits
+        parents = [] if waits is None else list(waits.ids())
+        return any(p not in self._queued and not self.case(p).epoch for p in parents)
 
     def _judge_outcome(self, entry: Succeeded | Failed) -> None:
         given = self.issued.get(entry.epoch)
@@ -185,7 +213,8 @@ class LedgerChecks:
         order = self.orders[case.task_id]
         now = self._server.loop.now
         if entry.type == "cancelled":
-            self.must(order.cancel_asked_at is not None, "nothing is cancelled unasked", entry)
+            is_meant = order.cancel_asked_at is not None or self._is_cancelled_by_parent(order)
+            self.must(is_meant, "nothing is cancelled unasked", entry)
         if entry.type == "expired" and not self._scenario.is_skewed:
             is_late = order.deadline is not None and now >= order.deadline - SLACK_S
             self.must(is_late, "nothing expires before its deadline", entry)
@@ -195,6 +224,7 @@ class LedgerChecks:
                 or charged >= order.envelope.max_attempts
                 or uncharged >= self._limits.uncharged_before_dead
                 or len(case.lost_on) >= self._limits.lost_before_poison
+                or self._is_parent_unknown(order)
                 or (isinstance(last, Failed) and not last.error.retryable)
             )
             self.must(is_hopeless, "nothing is given up without reason", entry)

@@ -50,6 +50,8 @@ class Case:
             return f"epoch {entry.epoch} of {entry.task_id}, present is {self.epoch}"
         if (entry.type in BY_AGENT) != (role == "agent"):
             return f"{role} writes {entry.type}"
+        if entry.type == "blocked":
+            return "" if self.state == "unwritten" else f"blocked while {self.state}"
         if entry.type == "assigned":
             follows = self.state != "live" and entry.attempt == self.attempt + 1
             return "" if follows else f"attempt {entry.attempt} while {self.state}"
@@ -71,6 +73,8 @@ class Case:
         if entry.type == "assigned":
             self.state, self.attempt, self.agent_id = "live", entry.attempt, entry.agent_id
             self.assigned_at = now
+        elif entry.type == "blocked":
+            self.state = "blocked"
         elif entry.type in TERMINAL:
             self.state = "closed"
             self.terminal.append(entry.type)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
+from outrider.broker.flows import OnFailure
 from outrider.broker.messages import TaskEnvelope
 from outrider.orchestrator.config import Thresholds
 from tests.sim.fake_client import Order
@@ -97,7 +99,7 @@ def draw(random: Random) -> Scenario:
         thresholds=random.choice((QUICK, QUICK, STANDARD)),
         orchestrators=random.choice((1, 2)),
         profiles=_profiles(random, is_hostile="hostile_entry" in faults),
-        orders=[_order(random, n, until_s) for n in range(random.randint(6, 14))],
+        orders=_orders(random, until_s),
         faults=faults,
         fault_every_s=random.uniform(1.0, 5.0),
         faults_until_s=until_s,
@@ -138,13 +140,37 @@ def _temper(random: Random) -> Temper:
     return temper
 
 
+def _orders(random: Random, until_s: float) -> list[Order]:
+    """Some tasks wait for earlier ones, and sometimes one for the group that all before it make up."""
+    orders = [_order(random, n, until_s) for n in range(random.randint(6, 14))]
+    kin = Random(random.random())
+    if kin.random() < 0.5:
+        return orders
+    for number, order in enumerate(orders):
+        if number and kin.random() < 0.4:
+            _wait(kin, order, orders[:number])
+    return orders
+
+
+def _wait(random: Random, order: Order, before: list[Order]) -> None:
+    on_failure = random.choice((None, OnFailure.RUN))
+    parents = random.sample(before, min(len(before), random.choice((1, 1, 2, 3))))
+    if random.random() < 0.2:
+        parents = before
+        waits: dict[str, Any] = {"after_group": "t", "after_group_size": len(before)}
+    else:
+        waits = {"after": tuple(parent.task_id for parent in parents)}
+    order.envelope = replace(order.envelope, on_failure=on_failure, **waits)
+    order.submit_at = max(order.submit_at, *(parent.submit_at for parent in parents))
+
+
 def _order(random: Random, number: int, until_s: float) -> Order:
     submit_at = random.uniform(0.0, until_s * 0.8) if random.random() < 0.7 else 0.5
     deadline = submit_at + random.uniform(1.0, 30.0) if random.random() < 0.2 else None
     envelope = TaskEnvelope(
         random.choice(KINDS),
         POISON if random.random() < 0.03 else "payload",
-        f"t{number}",
+        f"t-{number}",
         random.choice(PRIORITIES),
         None if deadline is None else EPOCH + deadline,
         random.choice((None, None, 8.0, 15.0)),

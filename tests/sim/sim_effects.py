@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from outrider.broker.messages import AssignAnswer, Assignment, CancelAttempt, Heartbeat, Ping, TaskEnvelope
 from outrider.broker.routing import Choice, RouteAnswer, RouteReason
 from outrider.broker.subjects import parse_ledger
-from outrider.ledger.entries import Assigned, Closed, Entry
+from outrider.ledger.entries import Assigned, Blocked, Closed, Entry
 from outrider.ledger.fold import Story
 from outrider.orchestrator import events, instructions
 from outrider.orchestrator.config import Thresholds
@@ -122,6 +122,7 @@ class SimEffects:
             instructions.Write: self.write,
             instructions.WriteMember: self._write_member,
             instructions.ReadStory: self._read_story,
+            instructions.ReadParents: self._read_parents,
             instructions.Route: self._route,
             instructions.Assign: self._assign,
             instructions.Release: self._release,
@@ -151,7 +152,7 @@ class SimEffects:
     def _complete(self, entry: Entry, expect: int) -> Entry:
         at = self._node.clock.wall()
         envelope = self.envelopes.get(entry.task_id) if expect == 0 else None
-        if envelope is not None and isinstance(entry, (Assigned, Closed)):
+        if envelope is not None and isinstance(entry, (Assigned, Blocked, Closed)):
             return replace(entry, at=at, envelope=envelope)
         return replace(entry, at=at)
 
@@ -168,6 +169,32 @@ class SimEffects:
                 self._post(events.StoryRead(i.task_id, fold_messages(i.task_id, found)))
 
         self.reader.story(i.task_id, read)
+
+    def _read_parents(self, i: instructions.ReadParents, delay_s: float = 0.05) -> None:
+        """states_for_certain of lookup.py: TASKS before LEDGER, until both can be read."""
+        waiting: set[str] = set()
+
+        def again() -> None:
+            self._node.after(delay_s, lambda: self._read_parents(i, min(2.0, delay_s * 2)))
+
+        def read_tasks(found: set[str] | None) -> None:
+            if found is None:
+                again()
+                return
+            waiting.update(found)
+            self.reader.find(lambda tasks, ledger: _stories_of(ledger, i.task_ids), read_ledger)
+
+        def read_ledger(found: dict[str, list[Message]] | None) -> None:
+            if found is None:
+                again()
+                return
+            stories = {task_id: fold_messages(task_id, messages) for task_id, messages in found.items()}
+            written = {task_id: story.state.value for task_id, story in stories.items() if story.epoch}
+            queued = dict.fromkeys(waiting, "queued")
+            states = tuple((t, written.get(t) or queued.get(t, "")) for t in i.task_ids)
+            self._post(events.ParentsRead(states))
+
+        self.reader.find(lambda tasks, ledger: _waiting_of(tasks, i.task_ids), read_tasks)
 
     def _route(self, i: instructions.Route) -> None:
         is_open = True
@@ -191,7 +218,7 @@ class SimEffects:
 
         def read(message: Message | None) -> None:
             entry = message.data if message is not None else None
-            if isinstance(entry, Assigned) and entry.envelope is not None:
+            if isinstance(entry, (Assigned, Blocked)) and entry.envelope is not None:
                 self._tell(i, entry.envelope)
 
         self.reader.find(lambda tasks, ledger: ledger.at(i.envelope_seq), read)
@@ -254,6 +281,14 @@ class SimEffects:
 
     def _announce(self, i: instructions.Announce) -> None:
         self._told(i.task_id, i.state)
+
+
+def _waiting_of(tasks: Any, task_ids: tuple[str, ...]) -> set[str]:
+    return {task_id for task_id in task_ids if tasks.last_of(SUBJECTS.task_anywhere(task_id))}
+
+
+def _stories_of(ledger: Any, task_ids: tuple[str, ...]) -> dict[str, list[Message]]:
+    return {task_id: ledger.all_of(SUBJECTS.story(task_id)) for task_id in task_ids}
 
 
 def _why(answer: PubAnswer) -> str:

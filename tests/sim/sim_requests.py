@@ -97,6 +97,10 @@ class SimRequests:
         subject_filter = SUBJECTS.task_anywhere(task_id)
         self._effects.reader.find(lambda tasks, ledger: tasks.last_of(subject_filter), found)
 
+    def _end_is_stored(self, task_id: str, reply: Reply | None) -> None:
+        self._post(events.MayHaveEnded(task_id))
+        self._answer(reply, ENDED)
+
     def _show(self, task_id: str, reply: Reply | None) -> None:
         """Answer with the task's state, as `get` would."""
 
@@ -115,7 +119,7 @@ class SimRequests:
 
         def receipt(answer: PubAnswer) -> None:
             if answer.seq:
-                done = self._node.link.reply_to(lambda _: self._answer(reply, ENDED))
+                done = self._node.link.reply_to(lambda _: self._end_is_stored(task_id, reply))
                 self._node.link.send(lambda: self._server.delete_task(waiting.seq, done))
             elif answer.err_code == WRONG_SEQUENCE:
                 self._answer(reply, Refusal("taken up at this moment"))

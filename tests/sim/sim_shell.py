@@ -14,7 +14,7 @@ from outrider.broker.facts import TaskFacts
 from outrider.broker.messages import Heartbeat, Pulse, TaskEnvelope
 from outrider.broker.subjects import parse_chunk, parse_task
 from outrider.ledger.control import Control
-from outrider.ledger.entries import Assigned, Member
+from outrider.ledger.entries import Assigned, Blocked, Member
 from outrider.ledger.fold import Record
 from outrider.orchestrator import events, instructions
 from outrider.orchestrator.config import Thresholds
@@ -174,6 +174,7 @@ class SimShell(Node):
             envelope.timeout_s,
             self._door.monotonic(envelope.deadline_at),
             min(now, self._monotonic(delivery.message)),
+            envelope.waits,
         )
         self.post(event)
 
@@ -190,7 +191,7 @@ class SimShell(Node):
             self.post(events.ControlStored(entry, message.seq))
             return
         deadline = None
-        if isinstance(entry, Assigned) and entry.envelope is not None:
+        if isinstance(entry, (Assigned, Blocked)) and entry.envelope is not None:
             deadline = self._door.monotonic(entry.envelope.deadline_at)
         record = Record(message.seq, message.subject, entry, self._server.wall(message.stored_at))
         self.post(events.EntryStored(record, self._monotonic(message), deadline))

@@ -7,6 +7,7 @@ import pytest
 from tests.sim import (  # noqa: F401 - they register the bugs
     operator_bugs,
     planted_bugs,
+    planted_flow_bugs,
     planted_overload,
     planted_snapshot_bugs,
 )

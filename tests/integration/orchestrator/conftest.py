@@ -57,9 +57,9 @@ class Fleet:
         assert ready.is_set(), running
         self._orchestrators.append((stop, running))
 
-    async def crash_orchestrator(self) -> None:
+    async def crash_orchestrator(self, which: int = -1) -> None:
         """End it where it stands, as kill -9 would: nothing is said, nothing is finished."""
-        _, running = self._orchestrators.pop()
+        _, running = self._orchestrators.pop(which)
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError, BaseExceptionGroup):
             await running
