@@ -1,4 +1,4 @@
-"""What an operator asks of a fleet: the part of the client that is about dead letters, pauses and schedules."""
+"""What an operator asks of a fleet: the client's calls about dead letters, pauses and schedules."""
 
 from __future__ import annotations
 
