@@ -12,7 +12,7 @@ from tests.prove.nursery import Nursery
 from tests.prove.passing import pass_time
 
 UNAVAILABLE = (69, 124)
-"""How a part ends that finds no server, or one that does not answer, when it starts: supervisors try again."""
+"""How a part ends that finds no server that answers when it starts: supervisors try again."""
 LOOK_EVERY_S = 0.25
 READY = re.compile(r"^outrider: (.+) ready$", re.MULTILINE)
 
