@@ -37,13 +37,18 @@ def add_to(inner: Commands) -> None:
     option("--seed", metavar="S", type=int, default=1, help="what fleets are drawn from (default 1)")
     option("--bench", metavar="R,S", type=names, default=("R", "S"), help="R measured, S modelled")
     option("--arrivals", metavar="NAMES", type=names, default=("conv", "code"), help="traces for R")
-    option("--loads", metavar="L,...", type=names, default=("0.5", "0.7", "0.85"), help="loads for R")
+    option("--loads", metavar="L,...", type=_loads, default=(0.5, 0.7, 0.85), help="loads for R")
     option("--policies", metavar="NAMES", type=names, help="only these")
     evaluate.set_defaults(run=_evaluate)
     example = "outrider router explain TASK_ID"
     explain = add_command(inner, "explain", "say why a task went to its agent", example)
     explain.add_argument("task_id", metavar="TASK_ID")
     explain.set_defaults(run=lambda options: run_interruptibly(_explain(options)))
+
+
+def _loads(text: str) -> tuple[float, ...]:
+    """Numbers above 0, separated by commas, for argparse."""
+    return tuple(positive(load) for load in names(text))
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -56,7 +61,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         seed=options.seed,
         benches=options.bench,
         arrivals=options.arrivals,
-        loads=tuple(positive(load) for load in options.loads),
+        loads=options.loads,
         policies=options.policies,
     )
     if hasattr(options, "json"):

@@ -76,7 +76,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Compare policies on the measured latencies of a folder; `plan` holds fields of `evaluation.run.Plan`.
 
-    Raises MissingExtra or DataUnusable.
+    Raises MissingExtra, DataUnusable or UnknownPolicy.
     """
     _need_packages()
     from outrider.router.evaluation.run import POLICIES, Plan  # noqa: PLC0415

@@ -127,7 +127,10 @@ def _choice(
     p50: list[float] = grid.p50[0].tolist()
     cost = failure_cost(kind)
     wait = [_wait_s(place, seconds * cost, now) for place, seconds in zip(places, p50, strict=True)]
-    finish = [waiting_s + seconds for waiting_s, seconds in zip(wait, p50, strict=True)]
+    finish = [
+        waiting_s + seconds * mean_over_median(place.stats.error_spread())
+        for waiting_s, seconds, place in zip(wait, p50, places, strict=True)
+    ]
     if not all(map(isfinite, finish)):
         return None
     chosen = _first(task.task_id, places, finish)
@@ -136,7 +139,7 @@ def _choice(
         ranked[-1] = chosen
     p90 = grid.p90(0, np.array(ranked, np.intp)).tolist()
     candidates = tuple(
-        Candidate(places[at].agent.agent_id, wait[at], p50[at], upper, finish[at])
+        Candidate(places[at].agent.agent_id, wait[at], p50[at], upper, wait[at] + p50[at])
         for at, upper in zip(ranked, p90, strict=True)
     )
     mine = candidates[ranked.index(chosen)]

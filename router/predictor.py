@@ -52,8 +52,8 @@ class Fleet:
     widen: Values
     """Added to the log p90, as learned from coverage."""
     now: float
-    known: NDArray[np.bool_]
-    """Whether the agent was ever observed, at any kind."""
+    count: NDArray[np.intp]
+    """How often the agent was observed, at any kind."""
     ends: dict[int, list[float]] = field(default_factory=dict)
     """Of agents that were asked for: expected seconds until their running attempts end, the soonest first."""
 
@@ -82,7 +82,7 @@ def fleet_view(agents: Sequence[RouteAgent], statistics: Statistics, now: float)
         np.array([mean_over_median(s.error_spread()) for s in stats]),
         np.array([statistics.widen + s.widen for s in stats]),
         now,
-        np.array([s.count > 0 for s in stats], np.bool_),
+        np.array([s.count for s in stats], np.intp),
     )
 
 

@@ -34,10 +34,8 @@ MARGIN = 10
 """Slots beyond the number of tasks in a turn that stay in the running after the quick estimate."""
 BEST = 5
 WELL_KNOWN = 3
-"""Observations from which an agent is no longer explored for a kind."""
+"""Observations, of any kind, from which an agent is no longer explored."""
 
-MEAN_COST = False
-HOLD_MARGIN = 0.0
 
 Door = tuple[str, tuple[int, ...] | None]
 """What decides who may take a task: its kind and the agents it may go to."""
@@ -147,11 +145,12 @@ class Turn:
         return found
 
     def _hardly_known(self, door: Door) -> Indexes:
-        """Agents that could take such a task, are hardly known at its kind, and are not the only ones."""
+        """Agents that could take such a task, are hardly known at all, and are not the only ones."""
         if self._able[door] < 2:
             return np.empty(0, np.intp)
         able = self._batch.allowed_for(door) & (self._free > 0)
-        return np.flatnonzero(able & (self._batch.view(door[0]).count < WELL_KNOWN))
+        seen = np.maximum(self._batch.view(door[0]).count, self._batch.fleet.count)
+        return np.flatnonzero(able & (seen < WELL_KNOWN))
 
     def _shortlist(self) -> tuple[Indexes, Indexes, Numbers, dict[str, Indexes]]:
         """The slots worth asking about: agents, places, seconds until free, and those of each kind."""
@@ -205,10 +204,11 @@ class Turn:
         later = self._later[columns]
         for number, row in enumerate(rows):
             allowed = batch.allowed_for(self._groups[row].door)[agent]
-            wait = waiting(view, batch.fleet, agent, extra, grid.p50[number]) + later * (1.0 + HOLD_MARGIN)
+            wait = waiting(view, batch.fleet, agent, extra, grid.p50[number]) + later
             self._wait[row, columns] = wait
             self._p50[row, columns] = grid.p50[number]
-            mean = grid.p50[number] * (batch.fleet.skew[agent] if MEAN_COST else 1.0)
+            # By the mean and not the median: what counts is the sum of all, and slow surprises are in it.
+            mean = grid.p50[number] * batch.fleet.skew[agent]
             self._finish[row, columns] = np.where(allowed, wait + mean, np.inf)
             self._grids[row] = (grid, number, columns)
 
@@ -281,10 +281,10 @@ class Turn:
         return found
 
     def _candidate(self, row: int, slot: int, p90_s: float) -> Candidate:
-        wait_s, finish_s = float(self._wait[row, slot]), float(self._finish[row, slot])
+        wait_s = float(self._wait[row, slot])
         agent_id = self._batch.agents[self._agent[slot]].agent_id
         p50_s = float(self._p50[row, slot])
-        return Candidate(agent_id, wait_s, p50_s, p90_s, finish_s)
+        return Candidate(agent_id, wait_s, p50_s, p90_s, wait_s + p50_s)
 
     def _reason(self, one: _Placed) -> RouteReason:
         if self._able[door_of(one.task)] == 1:
@@ -292,5 +292,5 @@ class Turn:
         if one.explored:
             return RouteReason.EXPLORE
         agent = self._agent[one.slot]
-        seen = self._batch.fleet.known[agent] or self._batch.view(one.task.kind).count[agent]
+        seen = self._batch.fleet.count[agent] or self._batch.view(one.task.kind).count[agent]
         return RouteReason.MODEL if seen else RouteReason.COLD

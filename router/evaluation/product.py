@@ -13,8 +13,8 @@ from outrider.router.evaluation.world import SimAgent, SimTask
 from outrider.router.routing import route
 from outrider.router.statistics import Attempt
 
-MOST_ASKED = 64
-"""Tasks in one request, as an orchestrator batches them."""
+ASKED_AHEAD = 8
+"""Tasks beyond the free slots in one request; the orchestrator's `hold_ahead`."""
 
 
 class Outrider:
@@ -35,9 +35,10 @@ class Outrider:
         self, now: float, waiting: Sequence[int], tasks: Sequence[SimTask], agents: Sequence[AgentNow]
     ) -> Sequence[Placement]:
         there = [number for number, agent in enumerate(agents) if agent.is_there]
-        if not any(agents[number].in_flight < agents[number].slots for number in there):
+        free = sum(max(0, agents[number].slots - agents[number].in_flight) for number in there)
+        if not free:
             return ()
-        asked = {tasks[number].task_id: number for number in waiting[:MOST_ASKED]}
+        asked = {tasks[number].task_id: number for number in waiting[: free + ASKED_AHEAD]}
         request = RouteRequest(
             tuple(RouteTask(task_id, tasks[n].kind, 5, 1, tasks[n].facts) for task_id, n in asked.items()),
             tuple(RouteAgent(agents[n].name, agents[n].slots, agents[n].in_flight) for n in there),

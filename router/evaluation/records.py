@@ -19,6 +19,7 @@ from outrider.broker.errors import OutriderError
 from outrider.broker.facts import TaskFacts
 
 Numbers = NDArray[np.float64]
+TRACES = ("conv", "code")
 Prompt = tuple[str, int]
 """Category and number: the name of a prompt."""
 
@@ -76,7 +77,7 @@ def read_records(folder: Path) -> Records:
     if not folder.is_dir():
         raise DataUnusable(f"{folder} is not a folder")
     facts = _facts(folder)
-    traces = {name: _trace(folder, f"azure_llm_2023_{name}") for name in ("conv", "code")}
+    traces = {name: _trace(folder, f"azure_llm_2023_{name}") for name in TRACES}
     return Records(
         _runs(folder, facts),
         facts,

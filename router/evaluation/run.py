@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from outrider.broker.errors import OutriderError
 from outrider.router.config import RouterSettings
 from outrider.router.evaluation import baselines, knowing
 from outrider.router.evaluation.history import Known, learn_history
@@ -18,7 +19,7 @@ from outrider.router.evaluation.measured_world import (
     split_prompts,
 )
 from outrider.router.evaluation.product import Outrider
-from outrider.router.evaluation.records import Records, read_records
+from outrider.router.evaluation.records import TRACES, Records, read_records
 from outrider.router.evaluation.rows import Run, rows_of, run_of
 from outrider.router.evaluation.simulation import Policy, Simulation
 from outrider.router.evaluation.stress_world import SCENARIOS, stress_world
@@ -41,6 +42,14 @@ POLICIES = (
 LOADS = (0.5, 0.7, 0.85)
 STRESS_LOAD = 0.6
 FLEET_SIZE = (4, 16)
+
+
+class UnknownPolicy(OutriderError):
+    """No policy, bench or trace has this name."""
+
+    code = "unknown_policy"
+
+
 Tell = Callable[[str], None]
 Make = Callable[[], Policy]
 
@@ -68,7 +77,8 @@ class Setting:
 
 
 def evaluate(folder: Path, plan: Plan, tell: Tell = lambda _: None) -> dict[str, Any]:
-    """All rows. Raises DataUnusable when the folder lacks what is needed."""
+    """All rows. Raises DataUnusable when the folder lacks what is needed, UnknownPolicy for a wrong name."""
+    _check(plan)
     records = read_records(folder)
     skipped = [name for name in plan.policies if name.startswith("litellm") and not litellm_policies()]
     for name in skipped:
@@ -80,6 +90,13 @@ def evaluate(folder: Path, plan: Plan, tell: Tell = lambda _: None) -> dict[str,
         rows += rows_of(runs, setting.about, plan.seed)
         tell(" ".join(f"{key} {value}" for key, value in setting.about.items()) + ": done")
     return {"rows": rows, "skipped": skipped, "fleets": plan.fleets, "seed": plan.seed}
+
+
+def _check(plan: Plan) -> None:
+    for asked, known in ((plan.policies, POLICIES), (plan.benches, ("R", "S")), (plan.arrivals, TRACES)):
+        for name in asked:
+            if name not in known:
+                raise UnknownPolicy(f"{name!r} is not known", hint=f"use one of: {', '.join(known)}")
 
 
 def _settings(records: Records, plan: Plan, tell: Tell) -> Iterator[Setting]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from outrider.router.evaluation.history import learn_history
 from outrider.router.evaluation.measured_world import history_calls, measured_world, split_prompts
 from outrider.router.evaluation.records import DataUnusable, read_records
-from outrider.router.evaluation.run import POLICIES, Plan, evaluate, make_policy
+from outrider.router.evaluation.run import POLICIES, Plan, UnknownPolicy, evaluate, make_policy
 from outrider.router.evaluation.simulation import AgentNow, Placement, Policy, Simulation
 from outrider.router.evaluation.stress_world import SCENARIOS
 from outrider.router.evaluation.world import Outcome, SimTask, World
@@ -135,6 +136,17 @@ def test_each_prompt_is_served_once_and_every_task_ends(folder: Path) -> None:
     finished = Simulation(world, make_policy("outrider", 1, world, known)).run()
     assert sorted(one.task for one in finished) == list(range(len(world.tasks)))
     assert all(one.sojourn_s >= one.service_s - 1e-9 for one in finished)
+
+
+def test_a_policy_that_is_not_known_is_named_and_one_not_installed_is_skipped(folder: Path) -> None:
+    with pytest.raises(UnknownPolicy, match="lowest"):
+        evaluate(folder, Plan(policies=("lowest",)))
+    said: list[str] = []
+    plan = Plan(1, loads=(0.5,), arrivals=("conv",), benches=("R",), policies=("random", "litellm_latency"))
+    found = evaluate(folder, plan, said.append)
+    if find_spec("litellm") is None:
+        assert found["skipped"] == ["litellm_latency"]
+        assert any("litellm_latency: skipped" in line for line in said)
 
 
 def test_a_folder_without_the_calls_is_named(tmp_path: Path) -> None:
