@@ -96,7 +96,7 @@ def _place(agent: RouteAgent, name: str, kind: KindStats, statistics: Statistics
     pair = pair_as_told(name, kind, agent, statistics)
     at_kind = agent_at_kind(kind, stats, pair, agent.slots)
     seen = stats.count > 0 or pair.count > 0
-    base = at_kind.prior + stats.drift_now(now)
+    base = at_kind.prior + statistics.drift_now(agent.agent_id, stats, now)
     if agent.in_flight < agent.slots:
         return _Place(agent, stats, at_kind, seen, base, agent.in_flight, 0.0)
     usual_s = seconds_of(base)

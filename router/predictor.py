@@ -76,7 +76,7 @@ def fleet_view(agents: Sequence[RouteAgent], statistics: Statistics, now: float)
         stats,
         np.array([float(agent.slots) for agent in agents]),
         np.array([float(agent.in_flight) for agent in agents]),
-        np.array([s.drift_now(now) for s in stats]),
+        np.array([statistics.drift_now(a.agent_id, s, now) for a, s in zip(agents, stats, strict=True)]),
         np.array([s.wait_s / (s.wait_load + 1.0) for s in stats]),
         np.array([1.0 - min(0.9, s.failing_now(now)) for s in stats]),
         np.array([mean_over_median(s.error_spread()) for s in stats]),

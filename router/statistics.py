@@ -23,10 +23,13 @@ DRIFT_LIMIT = 1.5
 DRIFT_HALF_LIFE_S = 300.0
 DRIFT_VARIANCE = 0.16
 """How far agents usually are from what is known of them after a long time unseen, squared."""
+LATE_FROM = 2.0
+"""An attempt that ran for so many times its p50 is overdue."""
+LATE_LIMIT = 2.0
 AGENT_WIDENS, ALL_WIDEN = 0.06, 0.04
 USUALLY_WIDER = 0.1
 WIDEST_STEP = 2.0
-PAIR_DRIFT = 1.0
+PAIR_DRIFT = 0.5
 """How much of an agent's drift is taken out of what its kinds learn."""
 FAILURE_MOVE = 0.2
 FAILURE_HALF_LIFE_S = 60.0
@@ -159,6 +162,11 @@ class AgentStats:
     def drift_now(self, now: float) -> float:
         return faded(self.drift, now - self.drift_at, DRIFT_HALF_LIFE_S)
 
+    def doubt_now(self, now: float) -> float:
+        """Variance of the drift: how far it may be from what is believed."""
+        kept = 0.5 ** (max(0.0, now - self.drift_at) / DRIFT_HALF_LIFE_S)
+        return DRIFT_VARIANCE - self.drift_sure * kept * kept
+
     def failing_now(self, now: float) -> float:
         return faded(self.failing, now - self.failing_at, FAILURE_HALF_LIFE_S)
 
@@ -169,12 +177,11 @@ class AgentStats:
 
     def note_error(self, log_ratio: float, drift_then: float, at: float) -> None:
         """Move the drift by as much as it is in doubt: far after a long silence, little once confirmed."""
-        kept = 0.5 ** (max(0.0, at - self.drift_at) / DRIFT_HALF_LIFE_S)
-        doubt = DRIFT_VARIANCE - self.drift_sure * kept * kept
+        doubt = self.doubt_now(at)
         noise = self.error_spread() ** 2
         gain = doubt / (doubt + max(noise, 0.01))
         limit = 3.0 * max(self.error_spread(), 0.3)
-        drift = self.drift * kept
+        drift = self.drift_now(at)
         # Against the drift of now: what was predicted before the last news must not be counted twice.
         drift += gain * max(-limit, min(limit, log_ratio + drift_then - drift))
         self.drift = max(-DRIFT_LIMIT, min(DRIFT_LIMIT, drift))
@@ -240,6 +247,24 @@ class Statistics:
 
     def pair(self, agent_id: str, kind: str) -> PairStats:
         return self.pairs.get(f"{agent_id} {kind}") or PairStats()
+
+    def drift_now(self, agent_id: str, agent: AgentStats, now: float) -> float:
+        """The agent's drift, and what its overdue attempts say before they end: it is probably slow now."""
+        drift = agent.drift_now(now)
+        running = self.by_agent.get(agent_id)
+        if not running:
+            return drift
+        spread = max(agent.error_spread(), 0.2)
+        late = [
+            log((now - one.at) / one.p50_s)
+            for one in running.values()
+            if one.p50_s and now - one.at > one.p50_s * LATE_FROM
+        ]
+        if not late:
+            return drift
+        doubt = len(late) * agent.doubt_now(now)
+        seen = sum(late) / len(late) + spread / 2.0
+        return drift + min(LATE_LIMIT, doubt / (doubt + spread * spread) * seen)
 
     def began(self, attempt: Attempt) -> None:
         self.forgotten(attempt.task_id)

@@ -16,7 +16,7 @@ from outrider.router.dataset import Row, RowBuilder, table_of
 from outrider.router.evaluation.records import Call
 from outrider.router.folding import Began, Finished
 from outrider.router.predictor import Predictor
-from outrider.router.statistics import Attempt, Statistics
+from outrider.router.statistics import Attempt, Statistics, prior, seconds_of
 from outrider.router.training import fit
 
 MONTH_S = 30 * 86_400.0
@@ -65,10 +65,14 @@ def learn_history(
 def _fold(
     builder: RowBuilder, task_id: str, model: str, call: Call, facts: TaskFacts, at: float
 ) -> Row | None:
-    attempt = Attempt(task_id, model, call.prompt[0], facts, 1, 0, None, 1, at)
+    known, kind = builder.statistics, call.prompt[0]
+    agent = known.agent(model)
+    drift = agent.drift_now(at)
+    # What a router without a forest would have predicted then: so the scatter of each agent is known as well.
+    p50_s = seconds_of(prior(known.kind(kind), agent, known.pair(model, kind)) + drift)
+    attempt = Attempt(task_id, model, kind, facts, 1, 0, p50_s, 1, at, None, drift)
     builder.learn(Began(attempt), at)
-    builder.statistics.began(attempt)
-    builder.statistics.forgotten(task_id)
+    known.forgotten(task_id)
     return builder.learn(Finished(attempt, call.seconds), at + call.seconds)
 
 

@@ -66,7 +66,11 @@ class Outrider:
                 self._epoch,
                 self._known.begins_at + now,
                 chosen.p90_s,
-                self.statistics.agent(self._names[agent]).drift_now(self._known.begins_at + now),
+                self.statistics.drift_now(
+                    self._names[agent],
+                    self.statistics.agent(self._names[agent]),
+                    self._known.begins_at + now,
+                ),
             )
         )
 

@@ -1,6 +1,8 @@
 """What is learned from the ledger: the same from the same entries, bounded, and only from who may say it."""
 
+import random
 from dataclasses import replace
+from math import exp, log
 from typing import Any
 
 import pytest
@@ -207,3 +209,39 @@ def _rows_until(ledger: Ledger, last_seq: int) -> list[tuple[bytes, float, float
         if row is not None and entry[2] <= last_seq:
             found.append((row.features.tobytes(), row.base, row.log_service))
     return found
+
+
+def test_p90_is_widened_until_one_in_ten_is_over_it() -> None:
+    draw, ledger = random.Random(5), Ledger()
+    over, told, widen = 0, 0, 0.0
+    for number in range(600):
+        if number % 20 == 0:
+            widen = ledger.folded().widen + ledger.folded().agent("a").widen
+        p90_s = 2.0 * exp(0.2 + widen)
+        seconds = 2.0 * draw.lognormvariate(0.0, 0.6)
+        ledger.run(f"t{number}", "a", seconds, p50_s=2.0, p90_s=p90_s)
+        if number >= 300:
+            over, told = over + (seconds > p90_s), told + 1
+    assert 0.05 < over / told < 0.15
+
+
+def test_what_was_predicted_before_the_last_news_is_not_counted_twice() -> None:
+    """Ten attempts begun together that all take twice as long say the same as one after the other."""
+    together = Ledger()
+    epochs = [(f"t{n}", together.assign(f"t{n}", "a", p50_s=2.0)) for n in range(10)]
+    for task_id, epoch in epochs:
+        together.succeed(task_id, "a", epoch, 4.0)
+    assert together.folded().agent("a").drift <= log(2.0) + 0.01
+
+
+def test_an_attempt_that_is_overdue_speaks_before_it_ends() -> None:
+    """Else a slow agent would get more and more work until its first end."""
+    ledger = Ledger()
+    for number in range(20):
+        ledger.run(f"t{number}", "a", 2.0, p50_s=2.0)
+    ledger.assign("open", "a", p50_s=2.0)
+    found, now = ledger.folded(), ledger.now
+    agent = found.agent("a")
+    soon, late, very_late = (found.drift_now("a", agent, now + after) for after in (1.0, 10.0, 100.0))
+    assert soon == agent.drift_now(now + 1.0)
+    assert 0.1 < late < very_late <= agent.drift + 2.0
