@@ -165,7 +165,7 @@ class AgentStats:
     def doubt_now(self, now: float) -> float:
         """Variance of the drift: how far it may be from what is believed."""
         kept = 0.5 ** (max(0.0, now - self.drift_at) / DRIFT_HALF_LIFE_S)
-        return DRIFT_VARIANCE - self.drift_sure * kept * kept
+        return float(DRIFT_VARIANCE - self.drift_sure * kept * kept)
 
     def failing_now(self, now: float) -> float:
         return faded(self.failing, now - self.failing_at, FAILURE_HALF_LIFE_S)
