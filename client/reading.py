@@ -14,6 +14,7 @@ from outrider.broker.codec import decode, load
 from outrider.broker.connection import Connection
 from outrider.broker.errors import DecodeError
 from outrider.broker.follower import Stored, StreamReader
+from outrider.broker.later import scheduled_among
 from outrider.broker.messages import TaskEnvelope
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects, parse_task
@@ -103,6 +104,7 @@ class Reader:
         self._stories = LedgerReader(connection, subjects)
         self.tasks = StreamReader(connection, subjects.tasks_stream)
         self.ledger = StreamReader(connection, subjects.ledger_stream)
+        self._later = StreamReader(connection, subjects.later_stream)
         self._chunks = StreamReader(connection, subjects.chunks_stream)
 
     async def story(self, task_id: str) -> Story:
@@ -152,7 +154,9 @@ class Reader:
         waiting = await self.waiting_among(task_ids)
         rest = [task_id for task_id in task_ids if task_id not in waiting]
         written = await self.newest(rest)
-        return [task_id for task_id in rest if task_id not in written]
+        rest = [task_id for task_id in rest if task_id not in written]
+        later = await scheduled_among(self._later, self._subjects, rest)
+        return [task_id for task_id in rest if task_id not in later]
 
     async def last_chunk(self, task_id: str) -> int:
         """The sequence of the last stored piece of output, 0 for none."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from outrider.broker.connection import Connection
 from outrider.broker.errors import DecodeError, OutriderError
 from outrider.broker.follower import StreamReader
+from outrider.broker.later import scheduled_among
 from outrider.broker.subjects import Subjects, parse_task
 from outrider.ledger.reader import LedgerReader
 
@@ -26,6 +27,7 @@ class TaskLookup:
     def __init__(self, connection: Connection, subjects: Subjects, ledger: LedgerReader) -> None:
         self._subjects = subjects
         self._tasks = StreamReader(connection, subjects.tasks_stream)
+        self._later = StreamReader(connection, subjects.later_stream)
         self.ledger = ledger
 
     async def states(self, task_ids: Sequence[str]) -> dict[str, str]:
@@ -34,7 +36,11 @@ class TaskLookup:
         waiting = {_id_of(stored.subject): "queued" for stored in await self._tasks.last_of(filters)}
         stories = await self.ledger.stories(task_ids)
         written = {story.task_id: story.state.value for story in stories if story.epoch}
-        return {task_id: written.get(task_id) or waiting.get(task_id, "") for task_id in task_ids}
+        found = waiting | written
+        rest = [task_id for task_id in task_ids if task_id not in found]
+        if rest:
+            found |= dict.fromkeys(await scheduled_among(self._later, self._subjects, rest), "scheduled")
+        return {task_id: found.get(task_id, "") for task_id in task_ids}
 
     async def states_for_certain(self, task_ids: Sequence[str]) -> dict[str, str]:
         """The same, tried again until it can be read."""

@@ -165,6 +165,14 @@ async def test_an_unknown_parent_of_a_direct_publish_ends_as_dead(fleet: Fleet) 
     assert "typo" in str(story.view().error)
 
 
+async def test_a_task_may_wait_for_one_that_starts_later(fleet: Fleet, client: Client) -> None:
+    agent = await fleet.agent("a1")
+    parent = await client.submit("echo", delay_s=1.5)
+    child = await client.submit("echo", after=[parent])
+    await blocked(fleet, child.task_id)
+    assert await work_off(agent, 2) == [parent.task_id, child.task_id]
+
+
 # ---- groups
 
 
