@@ -44,4 +44,5 @@ def test_there_are_many_and_every_setting_named_is_one() -> None:
     assert len(claims()) > 25
     settings = {f"OUTRIDER_{f.name.upper()}" for kind in (Thresholds, StreamLimits) for f in fields(kind)}
     named = set(re.findall(r"`(OUTRIDER_[A-Z_]+)`", PAGE))
-    assert named - settings <= {"OUTRIDER_LARGEST_OBJECT_BYTES", "OUTRIDER_PAYLOADS"}
+    others = {"LARGEST_OBJECT_BYTES", "PAYLOADS", "SNAPSHOTS", "ROUTER_HISTORY"}
+    assert named - settings <= {f"OUTRIDER_{name}" for name in others}
