@@ -81,6 +81,7 @@ class Subjects:
         self.pause = f"{fleet}.pause"
         self.resume = f"{fleet}.resume"
         self.limits = f"{fleet}.limits"
+        self.estimate = f"{fleet}.estimate"
         self.route = f"{fleet}.route"
         self.any_join = f"{fleet}.agent.*.join"
         self.any_settle = f"{fleet}.agent.*.settle"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import aclosing
-from typing import TextIO
+from typing import Any, TextIO
 
 from outrider.broker.errors import TaskEnded, TimedOut
 from outrider.broker.messages import ChunkType
 from outrider.broker.views import TaskView
+from outrider.cli.estimate_command import estimate_object
 from outrider.cli.exit_codes import OK, exit_code
 from outrider.cli.output import as_json, as_text, data, document, note, task_object
 from outrider.client import Task
@@ -44,13 +45,18 @@ async def show_end(task: Task, view: TaskView, *, is_json: bool, is_shown: bool)
     except TaskEnded as error:
         if not is_json:
             raise
-        document(task_object(view))
+        document(task_object(view) | eta_object(task))
         return exit_code(error)
     if is_json:
-        document(task_object(view) | {"result": result})
+        document(task_object(view) | {"result": result} | eta_object(task))
     elif not is_shown:
         data(as_text(result))
     return OK
+
+
+def eta_object(task: Task) -> dict[str, Any]:
+    """What was expected of the task at its submission, if somebody asked."""
+    return {} if task.eta is None else {"eta": estimate_object(task.eta)}
 
 
 async def _print_output(task: Task, from_offset: int, *, is_json: bool) -> bool:

@@ -58,8 +58,16 @@ def add_to(commands: Commands) -> None:
         choices=("cancel", "run"),
         help="if one of those fails: cancel (default), or run all the same",
     )
+    _add_estimates(parser)
     _add_arrangements(parser)
     parser.set_defaults(run=run)
+
+
+def _add_estimates(parser: Parser) -> None:
+    parser.add_argument("--eta", action="store_true", help="say when it is predicted to finish")
+    parser.add_argument(
+        "--refuse-late", action="store_true", help="submit only if --deadline can be met (exit 4)"
+    )
 
 
 def _add_arrangements(parser: Parser) -> None:
@@ -87,6 +95,8 @@ def _arrangement(options: argparse.Namespace) -> dict[str, Any]:
         "unique_key": options.unique_key,
         "debounce_s": options.debounce,
         "debounce_key": options.debounce_key,
+        "eta": options.eta or None,
+        "refuse_late": options.refuse_late or None,
     }
     return {name: value for name, value in given.items() if value is not None}
 
@@ -120,11 +130,16 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--cron makes many tasks: there is no one to wait for", hint="outrider schedule ls")
     if options.tz is not None and options.cron is None:
         raise UsageError("--tz goes with --cron", hint="--at takes an offset: 2026-12-24T18:00:00+01:00")
+    if options.refuse_late and options.deadline is None:
+        raise UsageError("--refuse-late goes with --deadline")
+    if options.cron is not None and (options.eta or options.refuse_late):
+        raise UsageError("--cron makes many tasks: an estimate is for one that starts now")
     return run_interruptibly(_submit(options, payload_from(options.data)))
 
 
 async def _submit(options: argparse.Namespace, payload: Any) -> int:
-    from outrider.cli.following import follow  # noqa: PLC0415
+    from outrider.cli.estimate_command import in_words  # noqa: PLC0415 - it imports this file
+    from outrider.cli.following import eta_object, follow  # noqa: PLC0415
     from outrider.client import Client  # noqa: PLC0415 - it brings NATS
 
     here = surroundings(options)
@@ -144,13 +159,15 @@ async def _submit(options: argparse.Namespace, payload: Any) -> int:
         if options.cron is not None:
             return await _schedule(client, options, payload, asked)
         task = await client.submit(options.kind, payload, **asked, **waits, **_arrangement(options))
+        if task.eta is not None:
+            note(in_words(task.eta))
         if task.warning:
             note(task.warning)
         is_json = hasattr(options, "json")
         if options.wait or options.stream or options.within:
             return await follow(task, is_json=is_json, is_streamed=options.stream, within_s=options.within)
         if is_json:
-            document(task_object(await client.get(task.task_id)))
+            document(task_object(await client.get(task.task_id)) | eta_object(task))
         else:
             data(task.task_id)
     return OK

@@ -9,6 +9,7 @@ from outrider.broker.errors import (
     OutriderError,
     PayloadTooLarge,
     QueueFull,
+    Refused,
     TaskCancelled,
     TaskDead,
     TaskEnded,
@@ -17,6 +18,7 @@ from outrider.broker.errors import (
     TimedOut,
     UnknownKind,
 )
+from outrider.broker.estimates import CanMeet, Estimate
 from outrider.broker.flows import GroupRef, OnFailure
 from outrider.broker.letters import DeadLetter, LetterList
 from outrider.broker.messages import ChunkType
@@ -35,9 +37,11 @@ from outrider.client.task import Task
 
 __all__ = [
     "AgentView",
+    "CanMeet",
     "ChunkType",
     "Client",
     "DeadLetter",
+    "Estimate",
     "Group",
     "GroupRef",
     "IdempotencyConflict",
@@ -57,6 +61,7 @@ __all__ = [
     "Piece",
     "Progress",
     "QueueFull",
+    "Refused",
     "ScheduleView",
     "SyncClient",
     "SyncGroup",

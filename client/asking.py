@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from outrider.broker.codec import dump, encode, load
 from outrider.broker.connection import ApiError, Connection
 from outrider.broker.errors import AgentNotFound, NobodyAnswers, OutriderError, Refused, error_from_wire
+from outrider.broker.estimates import Estimate, EstimateRequest
 from outrider.broker.limits import LimitList, LimitsRequest
 from outrider.broker.messages import Done, Drain, TaskRequest
 from outrider.broker.schema import from_map
@@ -43,6 +44,10 @@ class Asker:
 
     async def stats(self) -> OrchestratorStats:
         return await self.ask(self._subjects.stats, None, OrchestratorStats)
+
+    async def estimate(self, request: EstimateRequest) -> Estimate:
+        """When such a task would finish. Raises UnknownKind, InvalidTask or InvalidName."""
+        return await self.ask(self._subjects.estimate, request, Estimate)
 
     async def limits(self, request: LimitsRequest) -> LimitList:
         """Set or remove a limit, or neither. Raises InvalidName, InvalidLimit or Refused."""

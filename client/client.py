@@ -17,16 +17,17 @@ from outrider.broker.config import NatsSettings, environment, fleet_name, larges
 from outrider.broker.connection import Connection
 from outrider.broker.errors import NatsUnavailable, NobodyAnswers, OutriderError, TaskNotFound, TimedOut
 from outrider.broker.flows import GroupRef, OnFailure
-from outrider.broker.messages import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY, Done
+from outrider.broker.messages import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY
 from outrider.broker.object_ref import ObjectRef
 from outrider.broker.objects import ObjectStore, value_in
 from outrider.broker.pipeline import Appender
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects, check_name
-from outrider.broker.views import AgentView, OrchestratorStats, TaskView
+from outrider.broker.views import TaskView
 from outrider.client.asking import Asker
 from outrider.client.batches import pack_all
 from outrider.client.chunks import ChunkReader, Piece, Start
+from outrider.client.fleet_calls import FleetCalls
 from outrider.client.groups import Group, open_group, pack_group
 from outrider.client.kinds import KindBook
 from outrider.client.limiting import LimitCalls
@@ -47,7 +48,7 @@ __all__ = ["Client", "PartlySubmitted"]
 KEEP_TRYING_S = 30.0
 
 
-class Client(LimitCalls, OperatorCalls):
+class Client(LimitCalls, OperatorCalls, FleetCalls):
     """A connection to one fleet. Use it with `async with`.
 
     NATS and fleet come from the arguments, else from the environment, `.env` or the NATS context.
@@ -155,6 +156,8 @@ class Client(LimitCalls, OperatorCalls):
 
         `delay_s` or `run_at` start it later; with `unique` or `unique_key` the open task of the same work
         is the answer; with `debounce_s` and `debounce_key` only the last submit runs, after the quiet time.
+        `eta` asks first when it will finish (`task.eta`); with `refuse_late` a task whose deadline cannot
+        be met is not submitted, but Refused.
 
         It starts when `after` and `after_group` have ended. Raises TaskNotFound for them, UnknownKind,
         InvalidTask, InvalidName, PayloadTooLarge, QueueFull, IdempotencyConflict, OutcomeUnknown when NATS
@@ -167,7 +170,12 @@ class Client(LimitCalls, OperatorCalls):
         packed = pack(new, self._clock.wall(), self.largest_object)
         await self._submitter.refuse_unknown_parents([packed])
         warning = await self._kinds.check(packed.envelope.kind, packed.envelope.requires)
+        eta = None
+        if when:
+            eta, doubt = await self._foreseen(packed.envelope, payload, deadline_s, when)
+            warning = warning or doubt
         task = self._handle(packed, warning)
+        task.eta = eta
         if when:
             await self._submitter.store_payload(packed)
             answer = await self._schedules.submit(packed.envelope, options_of(when))
@@ -311,24 +319,6 @@ class Client(LimitCalls, OperatorCalls):
     async def cancel(self, task_id: str, reason: str = "") -> TaskView:
         """End the task now. Raises TaskNotFound, Refused when it is over, NobodyAnswers."""
         return await self._asker.cancel(task_id, reason)
-
-    # ---- the fleet
-
-    async def agents(self) -> tuple[AgentView, ...]:
-        """Every agent that the orchestrator knows. Raises NobodyAnswers."""
-        return (await self._asker.agents()).agents
-
-    async def kinds(self) -> tuple[str, ...]:
-        """Every kind that an agent ever declared. Raises NobodyAnswers."""
-        return (await self._asker.agents()).kinds
-
-    async def drain(self, agent_id: str, reason: str = "") -> Done:
-        """Let an agent finish and take nothing new. Raises AgentNotFound."""
-        return await self._asker.drain(agent_id, reason)
-
-    async def stats(self) -> OrchestratorStats:
-        """Counters of the orchestrator that answers. Raises NobodyAnswers."""
-        return await self._asker.stats()
 
     # ---- what task handles use
 

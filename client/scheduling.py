@@ -37,6 +37,8 @@ class Arrangement(TypedDict, total=False):
     unique_key: str
     debounce_s: float
     debounce_key: str
+    eta: bool
+    refuse_late: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
+from outrider.broker.estimates import Estimate
 from outrider.broker.letters import DeadLetter, LetterList
 from outrider.broker.limits import ANY, LimitView
 from outrider.broker.object_ref import ObjectRef
@@ -36,6 +37,7 @@ class SyncTask:
         self._task = task
         self.task_id = task.task_id
         self.warning = task.warning
+        self.eta = task.eta
 
     def __repr__(self) -> str:
         return f"SyncTask({self.task_id!r})"
@@ -209,6 +211,10 @@ class SyncClient:
 
     def resume(self, kind: str | None = None, reason: str = "") -> PauseState:
         return self.wait_for(self._client.resume(kind, reason))
+
+    def estimate(self, kind: str, payload: Any = None, **options: Any) -> Estimate:
+        """When such a task would finish; options as in `Client.estimate`."""
+        return self.wait_for(self._client.estimate(kind, payload, **options))
 
     def agents(self) -> tuple[AgentView, ...]:
         return self.wait_for(self._client.agents())

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from outrider.broker.errors import TaskCancelled, TaskDead, TaskEnded, TaskExpired, TimedOut
+from outrider.broker.estimates import Estimate
 from outrider.broker.messages import ChunkType
 from outrider.broker.states import TaskState
 from outrider.broker.views import TaskView
@@ -27,13 +28,15 @@ ENDS: dict[TaskState, type[TaskEnded]] = {
 class Task:
     """One task. Made by `Client.submit` and `Client.task`."""
 
-    __slots__ = ("_client", "warning", "watch")
+    __slots__ = ("_client", "eta", "warning", "watch")
 
     def __init__(self, client: Client, watch: Watch, warning: str | None = None) -> None:
         self._client = client
         self.watch = watch
         self.warning = warning
         """Why the task may wait long, such as no agent online for its kind; None when all is well."""
+        self.eta: Estimate | None = None
+        """When it was expected to finish, seconds from its submission; only if `submit` was asked for it."""
 
     def __repr__(self) -> str:
         return f"Task({self.task_id!r})"

@@ -49,6 +49,7 @@ from outrider.orchestrator.core import Core
 from outrider.orchestrator.desk import Desk
 from outrider.orchestrator.due import DueTasks
 from outrider.orchestrator.effects import Effects
+from outrider.orchestrator.estimate_desk import EstimateDesk
 from outrider.orchestrator.keys import Keys
 from outrider.orchestrator.letter_desk import LetterDesk
 from outrider.orchestrator.lookup import TaskLookup
@@ -105,6 +106,7 @@ class Requests:
         desk = Desk(subjects, core, appender, clock, post)
         self._letters = LetterDesk(desk, self._ledger, self._submission)
         self._pauses = PauseDesk(desk, self._until_told)
+        self._estimates = EstimateDesk(connection, subjects, core)
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
 
     async def add_to(self, endpoints: Endpoints) -> None:
@@ -120,6 +122,7 @@ class Requests:
             ("discard", s.discard, self._letters.discard),
             ("pause", s.pause, self._pauses.pause),
             ("resume", s.resume, self._pauses.resume),
+            ("estimate", s.estimate, self._estimates.estimate),
             ("join", s.any_join, self.join),
             ("settle", s.any_settle, self.settle),
         ]

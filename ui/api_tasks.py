@@ -14,12 +14,13 @@ from outrider.broker.states import TaskState
 from outrider.broker.subjects import check_name, parse_ledger
 from outrider.client import Task
 from outrider.client.reading import records_of
+from outrider.client.scheduling import Arrangement
 from outrider.ledger.fold import Story
 from outrider.ui.bridge import Bridge
 from outrider.ui.hub import to_json
-from outrider.ui.rows import Row, event_object, story_object, task_object, waiting_object
+from outrider.ui.rows import Row, estimate_object, event_object, story_object, task_object, waiting_object
 from outrider.ui.sse import events, loaded, parse_event_id
-from outrider.ui.submission import SUBMISSION_SCHEMA, one_key, read_json, read_submission
+from outrider.ui.submission import SUBMISSION_SCHEMA, Submission, one_key, read_json, read_submission
 from outrider.ui.task_lists import Wanted, task_page
 
 BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": SUBMISSION_SCHEMA}}}}
@@ -55,8 +56,11 @@ def task_routes(bridge: Bridge) -> APIRouter:
                 max_attempts=wanted.max_attempts,
                 requires=wanted.requires,
                 key=one_key(wanted, idempotency_key),
+                **_about_eta(wanted),
             )
         body = _of_handle(task, bridge.clock.wall()) | {"warning": task.warning}
+        if task.eta is not None:
+            body["eta"] = estimate_object(task.eta)
         return answer(body, 201, {"Location": f"/api/v1/tasks/{task.task_id}"})
 
     @router.get("", summary="List tasks: the known ones newest first, then those that wait")
@@ -102,6 +106,16 @@ def task_routes(bridge: Bridge) -> APIRouter:
         return answer(task_object(await client.cancel(task_id, reason)))
 
     return router
+
+
+def _about_eta(wanted: Submission) -> Arrangement:
+    """Nothing where nobody asked: then the submission waits for no estimate."""
+    asked: Arrangement = {}
+    if wanted.eta:
+        asked["eta"] = True
+    if wanted.refuse_late:
+        asked["refuse_late"] = True
+    return asked
 
 
 def _of_handle(task: Task, now: float) -> Row:

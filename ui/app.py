@@ -16,6 +16,7 @@ from starlette.types import Scope
 
 from outrider.broker.errors import OutriderError
 from outrider.ui.access import COOKIE, Access, session_of
+from outrider.ui.api_estimate import estimate_routes
 from outrider.ui.api_fleet import fleet_routes
 from outrider.ui.api_tasks import task_routes
 from outrider.ui.api_values import value_routes
@@ -50,6 +51,7 @@ def build_app(bridge: Bridge) -> Access:
     )
     app.include_router(task_routes(bridge))
     app.include_router(value_routes(bridge))
+    app.include_router(estimate_routes(bridge))
     app.include_router(fleet_routes(bridge))
     _add_pages(app)
     _add_sign_in(app, bridge)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from outrider.broker.estimates import Estimate
 from outrider.broker.messages import TaskEnvelope
 from outrider.broker.outcomes import Succeeded
 from outrider.broker.schema import to_map
@@ -26,6 +27,7 @@ TASK_FIELDS = (
 )  # fmt: skip
 LARGE = ("payload_ref", "result_ref")
 """Where a payload or result lies that is too large for a message; absent otherwise."""
+ESTIMATE_NULLS = ("p50_s", "p90_s", "waiting_s", "service_s", "agent", "can_meet", "deadline_s", "warning")
 MOST_ERROR_CHARS = 300
 
 
@@ -117,3 +119,8 @@ def brief_event(record: Record, ignored: str | None) -> Row:
     event = event_object(record, ignored)
     entry = {name: value for name, value in event["entry"].items() if name not in ("envelope", "result")}
     return event | {"entry": entry}
+
+
+def estimate_object(found: Estimate) -> Row:
+    """An estimate as JSON; what is not known is null."""
+    return dict.fromkeys(ESTIMATE_NULLS) | to_map(found)

@@ -30,6 +30,8 @@ class Submission:
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     requires: tuple[str, ...] = ()
     key: str | None = None
+    eta: bool = False
+    refuse_late: bool = False
 
 
 SUBMISSION_SCHEMA: dict[str, Any] = {
@@ -44,6 +46,8 @@ SUBMISSION_SCHEMA: dict[str, Any] = {
         "max_attempts": {"type": "integer", "minimum": 1, "default": DEFAULT_MAX_ATTEMPTS},
         "requires": {"type": "array", "items": {"type": "string"}, "description": "labels of the agent"},
         "key": {"type": "string", "description": "idempotency key; the header Idempotency-Key does the same"},
+        "eta": {"type": "boolean", "description": "answer also when it is predicted to finish"},
+        "refuse_late": {"type": "boolean", "description": "refuse it if deadline_s cannot be met"},
     },
 }
 

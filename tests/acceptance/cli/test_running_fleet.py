@@ -45,6 +45,31 @@ def test_submit_prints_the_id_and_get_finds_the_task(run: Run) -> None:
     assert task_id in run("task", "get", task_id).out
 
 
+def test_an_estimate_says_when_and_submits_nothing(run: Run) -> None:
+    said = run("estimate", "sleep", "--data", '{"seconds": 0.2}', "--deadline", "60", "--json")
+    assert said.code == 0
+    found = said.document
+    assert (found["kind"], found["can_meet"], found["agents"], found["warning"]) == ("sleep", "yes", 2, None)
+    assert 0 < found["p50_s"] <= found["p90_s"]
+    assert run("estimate", "sleep").out.startswith("finish in p50 ")
+    assert run("estimate", "paint").code == 4
+
+
+def test_submit_tells_the_eta_and_refuses_what_comes_too_late(run: Run) -> None:
+    said = run("submit", "sleep", "--data", '{"seconds": 0.1}', "--eta", "--wait", "--json")
+    assert said.code == 0
+    assert said.document["eta"]["p50_s"] > 0
+    assert "finish in p50 " in said.err
+    late = ("submit", "sleep", "--data", '{"seconds": 30}', "--deadline", "0.001")
+    refused = run(*late, "--refuse-late", "--json")
+    assert refused.code == 4
+    assert refused.document["error"]["code"] == "refused"
+    flagged = run(*late, "--eta")
+    assert flagged.code == 0
+    assert "cannot be met" in flagged.err
+    assert run("submit", "sleep", "--refuse-late").code == 2
+
+
 def test_waiting_prints_the_result(run: Run) -> None:
     said = run("submit", "echo", "--data", '{"n": 1}', "--wait")
     assert said.code == 0

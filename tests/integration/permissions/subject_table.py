@@ -12,6 +12,7 @@ CORE: dict[str, tuple[str, str]] = {
     "outrider.cancel": ("ui client ops", "orchestrator ops"),
     "outrider.agents": ("ui client ops", "orchestrator ops"),
     "outrider.stats": ("ui client ops", "orchestrator ops"),
+    "outrider.estimate": ("ui client ops", "orchestrator ops"),
     "outrider.dead": ("ui client ops", "orchestrator ops"),
     "outrider.limits": ("ops", "orchestrator ops"),
     "outrider.requeue": ("ui ops", "orchestrator ops"),
@@ -164,7 +165,7 @@ def _of_stream(stream: str) -> dict[str, str]:
         f"CONSUMER.PAUSE.{stream}.c1": "",
         f"CONSUMER.MSG.NEXT.{stream}.c1": "orchestrator" if is_queue else reads,
         f"CONSUMER.LIST.{stream}": "ui ops" if stream == "OUTRIDER_TASKS" else "ops",
-        f"CONSUMER.INFO.{stream}.c1": "ops",
+        f"CONSUMER.INFO.{stream}.c1": "orchestrator ops" if stream == "OUTRIDER_TASKS" else "ops",
     }
 
 

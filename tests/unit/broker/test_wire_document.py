@@ -13,6 +13,7 @@ import pytest
 
 from outrider.broker import (
     errors,
+    estimates,
     facts,
     letters,
     limits,
@@ -48,6 +49,7 @@ MODULES = (
     pausing,
     control,
     limits,
+    estimates,
 )
 
 

@@ -1,0 +1,31 @@
+"""REST for estimates: when a task would finish, without submitting it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from outrider.ui.api_tasks import BODY, answer
+from outrider.ui.bridge import Bridge
+from outrider.ui.rows import estimate_object
+from outrider.ui.submission import read_submission
+
+
+def estimate_routes(bridge: Bridge) -> APIRouter:
+    """`POST /api/v1/estimate`."""
+    router = APIRouter()
+
+    @router.post(
+        "/api/v1/estimate", tags=["tasks"], openapi_extra=BODY, summary="When such a task would finish"
+    )
+    async def estimate(request: Request) -> Response:
+        wanted = await read_submission(request)
+        found = await bridge.client.estimate(
+            wanted.kind,
+            wanted.payload,
+            priority=wanted.priority,
+            deadline_s=wanted.deadline_s,
+            requires=wanted.requires,
+        )
+        return answer(estimate_object(found))
+
+    return router
