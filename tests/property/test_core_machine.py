@@ -36,19 +36,19 @@ class World:
     """What is durable and what runs: the ledger, the queue and the agents."""
 
     entries: list[Record] = field(default_factory=list)
+    of_task: dict[str, list[Record]] = field(default_factory=dict)
     queue: dict[str, events.TaskPulled] = field(default_factory=dict)
     running: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
     """(task, epoch) to (agent, attempt), as the agents know it."""
 
     def expect(self, task_id: str) -> int:
-        return max((r.seq for r in self.entries if r.entry.task_id == task_id), default=0)
+        return max((record.seq for record in self.of_task.get(task_id, ())), default=0)
 
     def story(self, task_id: str) -> Story:
         story = Story(task_id)
-        for record in self.entries:
-            if record.entry.task_id == task_id:
-                role, writer = record.subject.split(".")[-2:]
-                story.apply(record.seq, LedgerAddress(task_id, role, writer), record.entry)
+        for record in self.of_task.get(task_id, ()):
+            role, writer = record.subject.split(".")[-2:]
+            story.apply(record.seq, LedgerAddress(task_id, role, writer), record.entry)
         story.envelope = None
         return story
 
@@ -56,8 +56,10 @@ class World:
         """The sequence, or None when another entry came first."""
         if self.expect(entry.task_id) != expect:
             return None
-        self.entries.append(Record(len(self.entries) + 1, subject, entry))
-        return len(self.entries)
+        record = Record(len(self.entries) + 1, subject, entry)
+        self.entries.append(record)
+        self.of_task.setdefault(entry.task_id, []).append(record)
+        return record.seq
 
     def state(self, task_id: str) -> str:
         """As a look into queue and ledger tells it."""
@@ -65,7 +67,7 @@ class World:
         return story.state.value if story.epoch else "queued" if task_id in self.queue else ""
 
     def terminal_entries(self, task_id: str) -> int:
-        return sum(r.entry.task_id == task_id and r.entry.type in TERMINAL_TYPES for r in self.entries)
+        return sum(record.entry.type in TERMINAL_TYPES for record in self.of_task.get(task_id, ()))
 
 
 class CoreMachine(RuleBasedStateMachine):

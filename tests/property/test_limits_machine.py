@@ -54,7 +54,7 @@ class LimitsMachine(CoreMachine):
     @rule(kind=st.sampled_from(KINDS), priority=st.integers(0, 9), attempts=st.integers(1, 3))
     def submit(self, kind: str, priority: int, attempts: int) -> None:
         number = len(self.submitted)
-        task_id, key = f"t{number}", KEYS[number % len(KEYS)]
+        task_id, key = f"t-{number}", KEYS[number % len(KEYS)]
         self.submitted.append(task_id)
         pulled = events.TaskPulled(
             task_id, kind, priority, TaskFacts(), (), attempts, None, None, self.now, limit_key=key
