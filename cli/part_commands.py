@@ -32,7 +32,7 @@ def _add_router(commands: Commands) -> None:
     )
     router.add_argument("--policy", choices=("model", "random"), help="random is for comparison only")
     router.set_defaults(run=run_router)
-    inner = router.add_subparsers(metavar="serve|train|show|eval|explain", parser_class=Parser)
+    inner = router.add_subparsers(metavar="serve|train|show|stats|eval|explain", parser_class=Parser)
     serve = add_command(inner, "serve", "run a router (the default)", "outrider router serve")
     serve.add_argument("--policy", choices=("model", "random"), default=argparse.SUPPRESS)
     serve.set_defaults(run=run_router)

@@ -44,6 +44,11 @@ def add_to(inner: Commands) -> None:
     explain = add_command(inner, "explain", "say why a task went to its agent", example)
     explain.add_argument("task_id", metavar="TASK_ID")
     explain.set_defaults(run=lambda options: run_interruptibly(_explain(options)))
+    stats = add_command(
+        inner, "stats", "say how often attempts stayed in what was predicted", "outrider router stats --json"
+    )
+    stats.add_argument("--attempts", metavar="N", type=count, default=1000, help="the newest (default 1000)")
+    stats.set_defaults(run=lambda options: run_interruptibly(_stats(options)))
 
 
 def _loads(text: str) -> tuple[float, ...]:
@@ -82,6 +87,24 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
 def _cells(row: dict[str, Any]) -> list[str]:
     values = (row.get(name) for name in COLUMNS.values())
     return [row["policy"], *("-" if value is None else f"{value:.3f}" for value in values)]
+
+
+async def _stats(options: argparse.Namespace) -> int:
+    from outrider.router.calibrating import router_stats  # noqa: PLC0415 - it brings NATS
+
+    here = surroundings(options)
+    found = await router_stats(here.settings(), here.fleet, options.attempts)
+    if hasattr(options, "json"):
+        document(found)
+        return OK
+    rows = [("all", found), *found["kinds"].items()]
+    data(table(("KIND", "ATTEMPTS", "WITHIN P50", "WITHIN P90"), [_coverage_cells(*row) for row in rows]))
+    return OK
+
+
+def _coverage_cells(kind: str, found: dict[str, Any]) -> tuple[str, ...]:
+    shares = (found["p50_coverage"], found["p90_coverage"])
+    return (kind, str(found["attempts"]), *("-" if s is None else f"{s * 100:.0f} %" for s in shares))
 
 
 async def _explain(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from outrider.broker.states import AgentState
+from outrider.ledger.calibration import Coverage
 from outrider.ui.hub import Hub
 from outrider.ui.projection import Projection
 from outrider.ui.tally import Histogram, Tally
@@ -69,10 +70,29 @@ def _tally(tally: Tally) -> list[str]:
             "Assignments by reason.",
             _by("reason", tally.decisions),
         ),
+        *_calibration(tally),
         *_family("outrider_entries_ignored_total", "counter", "Entries not allowed.", [({}, tally.ignored)]),
         *_histograms("outrider_task_waiting_seconds", "Ready and not running.", tally.waiting),
         *_histograms("outrider_attempt_service_seconds", "Running.", tally.service),
         *_histograms("outrider_task_sojourn_seconds", "From submission to the end.", tally.sojourn),
+    ]
+
+
+def _calibration(tally: Tally) -> list[str]:
+    named = {kind: found for kind, found in tally.calibration.by_kind().items() if tally.label(kind) == kind}
+    rows: list[tuple[Labels, Coverage]] = [({}, tally.calibration.coverage())]
+    rows += [({"kind": kind}, found) for kind, found in named.items()]
+    shares = [
+        ({**labels, "quantile": quantile}, share)
+        for labels, found in rows
+        for quantile, share in (("0.5", found.p50_coverage), ("0.9", found.p90_coverage))
+        if share is not None
+    ]
+    text = "Share of the newest attempts within the predicted quantile; without a kind: of all."
+    attempts = [(labels, found.attempts) for labels, found in rows]
+    return [
+        *_family("outrider_router_coverage", "gauge", text, shares),
+        *_family("outrider_router_coverage_attempts", "gauge", "Attempts that coverage is of.", attempts),
     ]
 
 

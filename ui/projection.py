@@ -12,6 +12,7 @@ from typing import Any
 
 from outrider.broker.messages import Heartbeat
 from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.schema import to_map
 from outrider.broker.subjects import parse_ledger
 from outrider.broker.views import AgentList
 from outrider.ledger.entries import Assigned, Member
@@ -124,6 +125,8 @@ class Projection:
             self.tally.decided(entry)
         elif isinstance(entry, (Succeeded, Failed)):
             self.tally.attempt_ended(kind, entry.type, entry.service_s)
+            if isinstance(entry, Succeeded):
+                self.tally.calibration.ended(story.assigned, entry.service_s)
         elif entry is not None and entry.type in ATTEMPT_ENDS:
             self.tally.attempt_ended(kind, entry.type, None)
         if story.is_terminal:
@@ -220,6 +223,7 @@ class Projection:
             "kinds": sorted(self.roster.kinds),
             "finished_per_s": self.rates.average(now),
             "orchestrator_seen_at": self.roster.listed_at,
+            "calibration": to_map(self.tally.calibration.coverage()),
         } | self.rates.latency(now)
 
 

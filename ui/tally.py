@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 
+from outrider.ledger.calibration import Calibration
 from outrider.ledger.entries import Assigned
 
 WAITING_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
@@ -44,6 +45,7 @@ class Tally:
         self.service: dict[str, Histogram] = {}
         self.sojourn: dict[str, Histogram] = {}
         self.ignored = 0
+        self.calibration = Calibration()
         self._kinds: set[str] = set()
 
     def label(self, kind: str) -> str:

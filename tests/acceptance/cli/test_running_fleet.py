@@ -70,6 +70,18 @@ def test_submit_tells_the_eta_and_refuses_what_comes_too_late(run: Run) -> None:
     assert run("submit", "sleep", "--refuse-late").code == 2
 
 
+def test_router_stats_say_how_true_predictions_were(run: Run) -> None:
+    for _ in range(3):
+        assert run("submit", "echo", "--wait").code == 0
+    said = run("router", "stats", "--json")
+    assert said.code == 0
+    found = said.document
+    assert found["attempts"] >= 3
+    assert 0 <= found["p50_coverage"] <= found["p90_coverage"] <= 1
+    assert found["kinds"]["echo"]["attempts"] >= 3
+    assert run("router", "stats").out.startswith("KIND")
+
+
 def test_waiting_prints_the_result(run: Run) -> None:
     said = run("submit", "echo", "--data", '{"n": 1}', "--wait")
     assert said.code == 0
@@ -194,11 +206,13 @@ def test_bad_input_is_one_clear_error(run: Run, arguments: tuple[str, ...], code
     assert run("submit", "echo", "--wait").code == 0, "nothing else breaks"
 
 
-def test_an_oversize_payload_is_refused(run: Run, tmp_path: Path) -> None:
+def test_a_large_payload_is_accepted_and_shown_by_its_hash(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "big.json"
     file.write_text(json.dumps({"text": "x" * 300_000}))
-    said = run("submit", "echo", "--data", f"@{file}", "--json")
-    assert (said.code, said.document["error"]["code"]) == (4, "payload_too_large")
+    said = run("submit", "echo", "--data", f"@{file}", "--wait", "--json")
+    assert said.code == 0
+    assert len(said.document["payload_ref"]["sha256"]) == 64
+    assert len(said.document["result"]["text"]) == 300_000
 
 
 def test_labels_that_nobody_has_give_a_warning(run: Run) -> None:

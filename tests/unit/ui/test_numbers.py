@@ -63,6 +63,9 @@ def test_the_metrics_page_names_what_happened_and_no_task() -> None:
     assert 'outrider_attempt_service_seconds_bucket{kind="echo",le="0.32"} 1' in text
     assert 'outrider_attempt_service_seconds_bucket{kind="echo",le="0.16"} 0' in text
     assert 'outrider_router_decisions_total{reason="model"} 1' in text
+    assert 'outrider_router_coverage{quantile="0.9"} 1' in text
+    assert 'outrider_router_coverage{kind="echo",quantile="0.5"} 1' in text
+    assert 'outrider_router_coverage_attempts{kind="echo"} 1' in text
     assert "outrider_slots 3" in text
     assert "secret-id" not in text
     names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]

@@ -161,6 +161,7 @@ def test_the_numbers_of_now() -> None:
     assert (stats["waiting"], stats["in_flight"], stats["slots"]) == (7, 1, 4)
     assert stats["queues"] == [{"kind": "echo", "priority": 5, "waiting": 7}]
     assert stats["ratio_p50"] == 1.5
+    assert stats["calibration"] == {"attempts": 1, "p50_coverage": 0.0, "p90_coverage": 1.0}
     assert stats["p50_s"] is not None
 
 
