@@ -34,7 +34,7 @@ from outrider.router.predictor import (
 )
 from outrider.router.statistics import AgentStats, KindStats, Statistics, seconds_of
 from outrider.router.turn import BEST, MARGIN
-from outrider.router.underway import mean_over_median, slot_waits
+from outrider.router.underway import slot_waits
 
 MOST_PLACES = 1 + MARGIN
 """With more a turn rules some out by the quick estimate before it asks the forest."""
@@ -101,7 +101,7 @@ def _place(agent: RouteAgent, name: str, kind: KindStats, statistics: Statistics
         return _Place(agent, stats, at_kind, seen, base, agent.in_flight, 0.0)
     usual_s = seconds_of(base)
     ends = attempt_ends(agent, stats, statistics, usual_s, now)
-    service_s = usual_s * mean_over_median(stats.error_spread())
+    service_s = usual_s * stats.skew
     queued = agent.in_flight - agent.slots
     (later_s,) = slot_waits(ends, agent.slots, queued, 1, service_s)
     return _Place(agent, stats, at_kind, seen, base, agent.slots - 1, later_s)
@@ -128,7 +128,7 @@ def _choice(
     cost = failure_cost(kind)
     wait = [_wait_s(place, seconds * cost, now) for place, seconds in zip(places, p50, strict=True)]
     finish = [
-        waiting_s + seconds * mean_over_median(place.stats.error_spread())
+        waiting_s + seconds * place.stats.skew
         for waiting_s, seconds, place in zip(wait, p50, places, strict=True)
     ]
     if not all(map(isfinite, finish)):

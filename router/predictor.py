@@ -25,7 +25,7 @@ from outrider.router.statistics import (
     prior,
     seconds_of,
 )
-from outrider.router.underway import mean_over_median, residual_s, slot_waits, soonest
+from outrider.router.underway import residual_s, slot_waits, soonest
 
 Values = NDArray[np.float64]
 HIGHEST_LOG = 16.0
@@ -79,7 +79,7 @@ def fleet_view(agents: Sequence[RouteAgent], statistics: Statistics, now: float)
         np.array([statistics.drift_now(a.agent_id, s, now) for a, s in zip(agents, stats, strict=True)]),
         np.array([s.wait_s / (s.wait_load + 1.0) for s in stats]),
         np.array([1.0 - min(0.9, s.failing_now(now)) for s in stats]),
-        np.array([mean_over_median(s.error_spread()) for s in stats]),
+        np.array([s.skew for s in stats]),
         np.array([statistics.widen + s.widen for s in stats]),
         now,
         np.array([s.count for s in stats], np.intp),
@@ -111,7 +111,7 @@ def seconds_until_free(
     usual_s = seconds_of(float(view.prior[number] + fleet.drift[number]))
     if number not in fleet.ends:
         fleet.ends[number] = attempt_ends(agent, stats, statistics, usual_s, fleet.now)
-    service_s = usual_s * mean_over_median(stats.error_spread())
+    service_s = usual_s * stats.skew
     queued = max(0, int(fleet.in_flight[number]) - agent.slots)
     return slot_waits(fleet.ends[number], agent.slots, queued, count, service_s)
 

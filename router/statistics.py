@@ -14,6 +14,7 @@ from outrider.broker.facts import TaskFacts
 from outrider.broker.messages import LONGEST_TASK_S
 from outrider.broker.quick import quickly_made
 from outrider.router.known_kinds import KNOWN_KINDS, UNKNOWN_KIND, Typical
+from outrider.router.underway import mean_over_median
 
 FLOOR_S = 0.001
 """Added before the logarithm: below a millisecond no difference matters."""
@@ -154,6 +155,8 @@ class AgentStats:
     errors: int = 0
     error: float = 0.4
     """Mean distance of log service seconds from what was predicted."""
+    skew: float = mean_over_median(0.5)
+    """By which factor the mean of its service seconds is above their median."""
 
     def error_spread(self) -> float:
         """Standard deviation of log service seconds around the prediction."""
@@ -188,6 +191,7 @@ class AgentStats:
         self.drift_sure = DRIFT_VARIANCE - doubt * (1.0 - gain)
         self.drift_at = at
         self.error += (min(3.0, abs(log_ratio)) - self.error) * max(1.0 / (self.errors + 5), 0.05)
+        self.skew = mean_over_median(self.error_spread())
         self.errors += 1
 
     def note_p90(self, was_over: bool) -> None:

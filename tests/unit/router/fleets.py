@@ -93,6 +93,7 @@ class RoutedFleet:
             start.p50_s,
             1,
             start.began_at,
+            start.p90_s,
         )
         self._running[start.task_id] = attempt
 
