@@ -58,7 +58,7 @@ class Known:
 
     @property
     def is_nothing(self) -> bool:
-        return self.waiting is None and not self.story.expect
+        return self.waiting is None and not self.story.epoch
 
     @property
     def envelope(self) -> TaskEnvelope | None:

@@ -174,7 +174,7 @@ class Requests:
     async def _begun_or_queued(self, task_id: str) -> TaskView:
         waiting = await self._waiting.find(task_id)
         story = await self._ledger.story(task_id)
-        if story.expect:
+        if story.epoch:
             view = story.view()
             shown = self._core.shown_state(task_id)
             if shown is not None and view.state not in TERMINAL:
@@ -221,7 +221,10 @@ class Requests:
     async def _cancel_unheld(self, task_id: str, why: str) -> TaskView:
         """End what waits in TASKS or LATER; twice, because it may move from the second to the first."""
         for _ in range(2):
-            if await self._waiting.end(task_id, "cancelled", why, self._clock.wall()):
+            story = await self._ledger.story(task_id)
+            # What does not count under the task's name must not protect it from its end.
+            expect = 0 if story.epoch else story.expect
+            if await self._waiting.end(task_id, "cancelled", why, self._clock.wall(), expect):
                 break
             if view := await self._scheduled.end(task_id, why):
                 self._post(events.MayHaveEnded(task_id))

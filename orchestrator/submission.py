@@ -142,7 +142,7 @@ class Submission:
 
     async def _store(self, envelope: TaskEnvelope, body: bytes) -> TaskState:
         story = await self._ledger.story(envelope.task_id)
-        if story.expect:
+        if story.epoch:
             _refuse_other_work(envelope, story.envelope)
             return self._core.shown_state(envelope.task_id) or story.state
         refuses = refusal(self._core.memory)

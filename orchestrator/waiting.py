@@ -31,8 +31,10 @@ class WaitingTasks:
         found = await self._reader.last_of([self._subjects.task_anywhere(task_id)])
         return found[-1] if found else None
 
-    async def end(self, task_id: str, type_: str, reason: str, wall_at: float) -> bool:
+    async def end(self, task_id: str, type_: str, reason: str, wall_at: float, expect: int = 0) -> bool:
         """Its terminal entry first, then its message; False when it does not wait.
+
+        `expect` is the last entry under its name, when none of them counts.
 
         Raises Refused when it was taken up meanwhile.
         """
@@ -43,7 +45,7 @@ class WaitingTasks:
         entry = Closed(task_id, 0, type_, reason, envelope=envelope, kind=envelope.kind, at=wall_at)
         subject = self._subjects.ledger_orchestrator(task_id, self._me)
         try:
-            await self._appender.append(subject, encode(entry), guard(0, self._subjects.story(task_id)))
+            await self._appender.append(subject, encode(entry), guard(expect, self._subjects.story(task_id)))
         except WrongSequence:
             raise Refused(f"task {task_id} was taken up at this moment", hint="ask again") from None
         await self.remove(waiting.seq)

@@ -12,8 +12,9 @@ import pytest
 
 from outrider.agents import Agent, Task
 from outrider.agents.build import build_agent
-from outrider.broker.codec import dump, load
+from outrider.broker.codec import dump, encode, load
 from outrider.broker.errors import NotPermitted, OutriderError, TimedOut
+from outrider.broker.messages import TaskEnvelope, task_id_of_key
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects
 from outrider.client import Client
@@ -213,23 +214,55 @@ async def test_an_agent_may_not_join_under_another_name(
     assert [type(problem) for problem in problems] == [NotPermitted]
 
 
+FORGERS = [("client", "TASKS"), ("client", "PAYLOADS"), ("agent-1", "PAYLOADS")]
+
+
 @pytest.mark.xfail(
     strict=True,
     reason="the server sends what a direct read found to any reply subject, whoever asks: nats-server#8274 "
-    "is the same for consumers. Closed when clients read TASKS through the orchestrator only.",
+    "is the same for consumers. With no_hdr nothing in the message tells it from its writer's own.",
 )
-async def test_a_client_cannot_have_the_server_write_a_ledger_entry_for_it(
-    production: ProductionServer, fleet: Parts, connect_as: ConnectAs
+@pytest.mark.parametrize(("user", "through"), FORGERS)
+async def test_nobody_can_have_the_server_write_a_ledger_entry_for_it(
+    production: ProductionServer, fleet: Parts, connect_as: ConnectAs, user: str, through: str
 ) -> None:
-    client, ops = await connect_as("client"), await connect_as("ops")
-    subjects = Subjects(FLEET)
+    rogue, ops, subjects = await connect_as(user), await connect_as("ops"), Subjects(FLEET)
     # No agent has this kind, so the body stays in the queue and can be read back.
-    task = subjects.task("nobodys", 5, "forged")
-    await client.request(task, b"an entry of my own")
+    of_task = subjects.tasks_stream, subjects.task("nobodys", 5, "forged")
+    of_object = f"OBJ_{subjects.objects_bucket}", f"$O.{subjects.objects_bucket}.C.forged"
+    stream, subject = of_task if through == "TASKS" else of_object
+    await rogue.request(subject, b"an entry of my own")
     target = subjects.ledger_orchestrator("forged", "o-1")
-    query = json.dumps({"last_by_subj": task}).encode()
-    await client.publish(f"$JS.API.DIRECT.GET.{subjects.tasks_stream}", query, reply=target)
-    await client.request(subjects.task("nobodys", 5, "marker"), b"stored after it")
+    query = json.dumps({"last_by_subj": subject, "no_hdr": True}).encode()
+    await rogue.publish(f"$JS.API.DIRECT.GET.{stream}", query, reply=target)
+    await rogue.request(subject + "2", b"stored after it")
     filtered = {"subjects_filter": subjects.story("forged")}
     info = await ops.api(f"STREAM.INFO.{subjects.ledger_stream}", filtered)
     assert not info["state"].get("subjects")
+
+
+async def test_what_somebody_else_wrote_under_a_waiting_task_does_not_keep_it_from_being_cancelled(
+    production: ProductionServer, fleet: Parts, connect_as: ConnectAs
+) -> None:
+    rogue, subjects = await connect_as("agent-1"), Subjects(FLEET)
+    async with Client(settings=production.settings("client"), fleet=FLEET) as client:
+        envelope = TaskEnvelope("nobodys", "x", "victim")
+        await client.connection.request(subjects.task("nobodys", 5, "victim"), encode(envelope))
+        await rogue.request(subjects.ledger_agent("victim", "agent-1"), b"nonsense")
+        assert (await client.get("victim")).state is TaskState.QUEUED
+        assert (await client.cancel("victim")).state is TaskState.CANCELLED
+
+
+async def test_a_name_that_somebody_wrote_nonsense_under_can_still_be_submitted(
+    production: ProductionServer, fleet: Parts, connect_as: ConnectAs
+) -> None:
+    rogue, subjects = await connect_as("agent-1"), Subjects(FLEET)
+    for key in ("by publishing", "by request"):
+        subject = subjects.ledger_agent(task_id_of_key(key), "agent-1")
+        await rogue.request(subject, b"nonsense")
+    async with Client(settings=production.settings("client"), fleet=FLEET) as client:
+        task = await client.submit("stream", {}, key="by publishing")
+        assert await asyncio.wait_for(task.result(), 20) == {"pieces": 3}
+        body = dump({"kind": "stream", "payload": {}, "idempotency_key": "by request"})
+        answer = load((await client.connection.request(subjects.submit, body)).data)
+        assert await asyncio.wait_for((await client.task(answer["task_id"])).result(), 20) == {"pieces": 3}
