@@ -42,6 +42,24 @@ class Succeeded:
     type: str = "succeeded"
     v: int = VERSION
 
+    def without_result(self) -> Succeeded:
+        """All but the result, for who keeps many. Written out: `replace` takes several times as long."""
+        if self.result is None:
+            return self
+        return Succeeded(
+            self.task_id,
+            self.attempt,
+            self.agent_id,
+            self.epoch,
+            None,
+            self.service_s,
+            self.usage,
+            self.at,
+            self.result_ref,
+            self.type,
+            self.v,
+        )
+
 
 @quickly_made
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,6 @@ Belongs to `quick_client.py` and shares its pin. Knows the protocol's lines, not
 
 from __future__ import annotations
 
-from typing import Any
-
 from nats.protocol.parser import AWAITING_CONTROL_LINE, MAX_CONTROL_LINE_SIZE, Parser
 
 END = b"\r\n"
@@ -70,14 +68,14 @@ def _is_begun_message(data: bytes) -> bool:
 
 def _sizes(line: bytes) -> tuple[bytes, int, bytes, int, int] | None:
     """Subject, subscription, reply, size of the headers and of all; None for what is no message."""
-    parts: list[Any] = line.split(b" ")
+    parts = line.split(b" ")
+    count = len(parts)
     try:
-        if parts[0] == b"MSG":
-            reply = parts[3] if len(parts) == 5 else b""
-            return parts[1], int(parts[2]), reply, 0, int(parts[-1])
-        if parts[0] == b"HMSG":
-            reply = parts[3] if len(parts) == 6 else b""
+        if parts[0] == b"MSG" and 4 <= count <= 5:
+            return parts[1], int(parts[2]), parts[3] if count == 5 else b"", 0, int(parts[-1])
+        if parts[0] == b"HMSG" and 5 <= count <= 6:
+            reply = parts[3] if count == 6 else b""
             return parts[1], int(parts[2]), reply, int(parts[-2]), int(parts[-1])
-    except (ValueError, IndexError):
+    except ValueError:
         return None
     return None

@@ -6,7 +6,7 @@ Pure: no clock and no I/O, so that live, replay and tests agree to the last bit.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from outrider.broker.messages import AttemptError, TaskEnvelope
 from outrider.broker.outcomes import Failed, Succeeded
@@ -117,7 +117,7 @@ class Story:
         if isinstance(entry, Blocked):
             self.phase = Phase.BLOCKED
         if isinstance(entry, Succeeded):
-            self.outcomes.append(entry if entry.result is None else replace(entry, result=None))
+            self.outcomes.append(entry.without_result())
         if entry.type in TERMINAL_TYPES:
             self.phase = Phase.CLOSED
         elif entry.type in ATTEMPT_ENDS:

@@ -335,5 +335,5 @@ def strip(entry: Entry) -> Entry:
     if isinstance(entry, (Assigned, Blocked, Closed)) and entry.envelope is not None:
         return replace(entry, envelope=replace(entry.envelope, payload=None))
     if isinstance(entry, Succeeded):
-        return replace(entry, result=None)
+        return entry.without_result()
     return entry
