@@ -17,7 +17,6 @@ from outrider.client import (
     NewTask,
     NobodyAnswers,
     OutriderError,
-    PayloadTooLarge,
     TaskCancelled,
     TaskDead,
     TaskExpired,
@@ -157,12 +156,6 @@ async def test_a_kind_with_nobody_online_is_accepted_with_a_warning(client: Clie
     labelled = await client.submit("chat", {}, requires=["gpu"])
     assert labelled.warning is not None
     assert "gpu" in labelled.warning
-
-
-async def test_an_oversize_task_is_refused_before_it_is_sent(client: Client, fleet: Counterpart) -> None:
-    with pytest.raises(PayloadTooLarge, match="262144"):
-        await client.submit("chat", {"prompt": "x" * 300_000})
-    assert await fleet.waiting() == 0
 
 
 async def test_one_bad_task_of_many_sends_nothing(client: Client, fleet: Counterpart) -> None:
