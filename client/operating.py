@@ -67,6 +67,11 @@ class Operator:
         """Up to `limit` letters, newest first, by as many pages as it takes."""
         return await self._pages(self._subjects.dead, wanted.request(), limit)
 
+    async def page(self, wanted: LetterFilter, limit: int, before: int | None) -> LetterList:
+        """One request's worth of letters. Raises InvalidTask or InvalidName for a filter without sense."""
+        request = wanted.request(limit=limit, before=before).check()
+        return await self._asker.ask(self._subjects.dead, request, LetterList)
+
     async def requeue(self, which: str | LetterFilter, reason: str, *, dry_run: bool) -> LetterList:
         return await self._deal(self._subjects.requeue, which, reason, dry_run)
 

@@ -22,6 +22,10 @@ class OperatorCalls:
         """The dead tasks that nobody requeued or discarded, newest first. Raises NobodyAnswers."""
         return (await self._operator.letters(which or LetterFilter(), limit)).letters
 
+    async def letter_page(self, which: LetterFilter, limit: int, before: int | None = None) -> LetterList:
+        """One page of `dead_letters`: with `before`, the `next_before` of the page that came before it."""
+        return await self._operator.page(which, limit, before)
+
     async def dead_letter(self, task_id: str) -> LetterStory:
         """One dead task with its whole story. Raises TaskNotFound, Refused when it is not dead."""
         return await self._operator.story(task_id)

@@ -197,6 +197,9 @@ class SyncClient:
     ) -> tuple[DeadLetter, ...]:
         return self.wait_for(self._client.dead_letters(which, limit))
 
+    def letter_page(self, which: LetterFilter, limit: int, before: int | None = None) -> LetterList:
+        return self.wait_for(self._client.letter_page(which, limit, before))
+
     def dead_letter(self, task_id: str) -> LetterStory:
         return self.wait_for(self._client.dead_letter(task_id))
 

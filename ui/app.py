@@ -18,6 +18,7 @@ from outrider.broker.errors import OutriderError
 from outrider.ui.access import COOKIE, Access, session_of
 from outrider.ui.api_estimate import estimate_routes
 from outrider.ui.api_fleet import fleet_routes
+from outrider.ui.api_operator import operator_routes
 from outrider.ui.api_tasks import task_routes
 from outrider.ui.api_values import value_routes
 from outrider.ui.bridge import Bridge
@@ -53,6 +54,7 @@ def build_app(bridge: Bridge) -> Access:
     app.include_router(value_routes(bridge))
     app.include_router(estimate_routes(bridge))
     app.include_router(fleet_routes(bridge))
+    app.include_router(operator_routes(bridge))
     _add_pages(app)
     _add_sign_in(app, bridge)
     _add_socket(app, bridge)

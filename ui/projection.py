@@ -221,6 +221,7 @@ class Projection:
             "agents": len(self.roster.rows),
             "agents_online": sum(row["state"] == "online" for row in agents),
             "kinds": sorted(self.roster.kinds),
+            "paused": list(self.roster.paused),
             "finished_per_s": self.rates.average(now),
             "orchestrator_seen_at": self.roster.listed_at,
             "calibration": to_map(self.tally.calibration.coverage()),

@@ -30,6 +30,7 @@ class Roster:
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
         self.kinds: set[str] = set()
+        self.paused: tuple[str, ...] = ()
         self.running: dict[str, frozenset[int]] = {}
         """Epochs that each agent said it runs, in its last beat."""
         self.listed_at: float | None = None
@@ -59,6 +60,7 @@ class Roster:
         """The orchestrator's own view, which knows also who cools down."""
         self.listed_at = now
         self.kinds |= set(answer.kinds)
+        self.paused = answer.paused
         for view in answer.agents:
             self._update(view.agent_id, self._from_view(view, now))
         known = {view.agent_id for view in answer.agents}

@@ -78,6 +78,33 @@ async def test_a_killed_agent_is_seen_to_go_and_its_task_to_move(page: Page, fle
     await expect(detail).to_have_count(0)
 
 
+async def test_dead_letters_are_dealt_with_and_kinds_paused(page: Page, fleet: Fleet) -> None:
+    await fleet.agent("one", "sleep")
+    await page.goto(f"{fleet.address}/admin")
+    first = await fleet.submit("sleep", {"seconds": "never"})
+    letters = page.get_by_test_id("letters")
+    row = letters.locator(f'tr[data-letter="{first}"]')
+    await expect(row).to_contain_text("invalid_input")
+    await row.get_by_role("button", name="Requeue").click()
+    await expect(letters.get_by_role("status")).to_contain_text("Requeued as")
+    await expect(row).to_have_count(0)
+    again = letters.locator("tr[data-letter]")
+    await expect(again).to_have_count(1)
+    await again.get_by_role("button", name="Discard").click()
+    await expect(letters.get_by_role("status")).to_contain_text("Discarded")
+    await expect(letters).to_contain_text("There are none")
+
+    kind = page.get_by_test_id("kinds").locator('[data-kind="sleep"]')
+    await kind.get_by_role("button", name="Pause").click()
+    await expect(kind).to_have_attribute("data-paused", "true")
+    task = page.locator(f'tr[data-task="{await fleet.submit("sleep", {"seconds": 0.1})}"]')
+    await expect(page.get_by_test_id("queue").locator('[data-kind="sleep"]')).to_be_visible()
+    await expect(task).to_have_count(0)
+    await kind.get_by_role("button", name="Resume").click()
+    await expect(task).to_have_attribute("data-state", "succeeded")
+    await expect(kind).to_have_attribute("data-paused", "false")
+
+
 async def test_a_lost_nats_and_a_lost_bridge_are_told_apart_and_pass(
     page: Page, fleet: Fleet, server: PrivateServer, complaints: list[str]
 ) -> None:

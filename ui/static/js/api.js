@@ -28,6 +28,19 @@ export const submitTask = (task, key) =>
 
 export const cancelTask = (taskId) => call(`/tasks/${taskId}/cancel`, { method: "POST" });
 
+const post = (path, body) => call(path, { method: "POST", body: JSON.stringify(body), headers: json });
+
+export const deadLetters = (limit) => call(`/dead?${new URLSearchParams({ limit })}`);
+
+export const requeueLetter = (taskId) => post(`/dead/${taskId}/requeue`, {});
+
+export const discardLetter = (taskId) => post(`/dead/${taskId}/discard`, {});
+
+/** `what` is `{kind}` or `{all: true}`. */
+export const pause = (what) => post("/pause", what);
+
+export const resume = (what) => post("/resume", what);
+
 export const getTask = (taskId) => call(`/tasks/${taskId}`);
 
 export const listTasks = (query) => call(`/tasks?${new URLSearchParams(query)}`);

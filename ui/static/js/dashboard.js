@@ -9,6 +9,8 @@ import { Shape } from "./states.js";
 import { Agents } from "./fleet/agents.js";
 import { Latency, Throughput } from "./fleet/charts.js";
 import { Detail } from "./fleet/detail.js";
+import { Kinds } from "./fleet/kinds.js";
+import { Letters } from "./fleet/letters.js";
 import { Queue } from "./fleet/queue.js";
 import { Tasks } from "./fleet/tasks.js";
 import { Tiles } from "./fleet/tiles.js";
@@ -57,6 +59,7 @@ function Dashboard() {
   const stats = statsTopic.rows.value.get("now");
   const points = statsTopic.rows.value;
   const agents = [...agentTopic.rows.value.values()];
+  const dead = [...taskTopic.rows.value.values()].filter((t) => t.state === "dead").map((t) => t.task_id).sort().join(" ");
   const isStale = state.value === "reconnecting" || state.value === "nats_down";
   return html`<${Shell} title="Fleet">
     <${NoOrchestrator} stats=${stats} />
@@ -65,7 +68,9 @@ function Dashboard() {
         <${Tiles} stats=${stats} />
         <div class="charts"><${Throughput} rows=${points} /><${Latency} rows=${points} /><${Queue} stats=${stats} agents=${agents} /></div>
         <${Agents} agents=${agents} isLoaded=${agentTopic.isLoaded.value} />
+        <${Kinds} stats=${stats} />
         <${Tasks} rows=${taskTopic.rows.value} isLoaded=${taskTopic.isLoaded.value} openId=${openId.value} onOpen=${open} />
+        <${Letters} dead=${dead} onOpen=${open} />
       </div>
       ${openId.value && html`<${Detail} key=${openId.value} taskId=${openId.value} onClose=${() => open(null)} />`}
     </div><//>`;
