@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from fastapi import APIRouter, Request, Response
 
-from outrider.ui.api_tasks import BODY, answer
+from outrider.ui.api_tasks import BODY, answer, is_large
 from outrider.ui.bridge import Bridge
 from outrider.ui.rows import estimate_object
 from outrider.ui.submission import read_submission
@@ -18,7 +20,8 @@ def estimate_routes(bridge: Bridge) -> APIRouter:
         "/api/v1/estimate", tags=["tasks"], openapi_extra=BODY, summary="When such a task would finish"
     )
     async def estimate(request: Request) -> Response:
-        wanted = await read_submission(request)
+        async with bridge.large_bodies if is_large(request) else nullcontext():
+            wanted = await read_submission(request, bridge.client.largest_object)
         found = await bridge.client.estimate(
             wanted.kind,
             wanted.payload,

@@ -77,10 +77,10 @@ async def test_what_is_wrong_is_said_beside_the_form(page: Page, fleet: Fleet, c
     await page.get_by_label("Payload as JSON").fill("{")
     await page.get_by_role("button", name="Submit task").click()
     await expect(page.get_by_role("alert")).to_contain_text("the payload is not JSON")
-    await page.get_by_label("Payload as JSON").fill('"' + "x" * 300_000 + '"')
+    await page.get_by_label("Payload as JSON").fill("[" * 61 + "]" * 61)
     await page.get_by_role("button", name="Submit task").click()
-    await expect(page.get_by_role("alert")).to_contain_text("over the limit")
-    assert all("413" in text for text in complaints), "the browser itself notes the refused request"
+    await expect(page.get_by_role("alert")).to_contain_text("deeper than 60")
+    assert all("400" in text for text in complaints), "the browser itself notes the refused request"
     complaints.clear()
 
 
@@ -125,3 +125,14 @@ async def test_with_a_token_people_sign_in_once(page: Page, fleet: Fleet, compla
     await expect(page.locator(".pill")).to_have_attribute("data-state", "live")
     assert all("403" in text for text in complaints), "the browser itself notes the refused guess"
     complaints.clear()
+
+
+async def test_the_form_says_when_a_task_would_finish(page: Page, fleet: Fleet) -> None:
+    await fleet.agent("sleeper", "sleep")
+    await page.goto(f"{fleet.address}/")
+    eta = page.get_by_test_id("eta")
+    await expect(eta).to_contain_text("finishes in about")
+    for _ in range(3):
+        await fleet.submit("sleep", {"seconds": 60})
+    await page.get_by_role("spinbutton", name="Seconds").fill("4")
+    await expect(eta).to_contain_text("behind 2 tasks")

@@ -26,6 +26,8 @@ const json = { "Content-Type": "application/json" };
 export const submitTask = (task, key) =>
   call("/tasks", { method: "POST", body: JSON.stringify(task), headers: { ...json, "Idempotency-Key": key } });
 
+export const estimateTask = (body) => call("/estimate", { method: "POST", body, headers: json });
+
 export const cancelTask = (taskId) => call(`/tasks/${taskId}/cancel`, { method: "POST" });
 
 const post = (path, body) => call(path, { method: "POST", body: JSON.stringify(body), headers: json });

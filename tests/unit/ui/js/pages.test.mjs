@@ -7,6 +7,7 @@ const at = (path) => new URL(`../../../../ui/static/js/${path}`, import.meta.url
 const format = await import(at("format.js"));
 const { attemptsOf, sentence } = await import(at("story.js"));
 const { Rows, TaskTopic } = await import(at("topics.js"));
+const { etaWords } = await import(at("portal/estimate.js"));
 const { formOf, titleOf } = await import(at("portal/kinds.js"));
 
 test("times read well at every size", () => {
@@ -73,4 +74,13 @@ test("forms make the payloads that the agents read", () => {
   assert.deepEqual(formOf("unheard-of").pack({ json: '{"a":1}' }), { a: 1 });
   assert.throws(() => formOf("unheard-of").pack({ json: "{" }), /payload is not JSON/);
   assert.equal(titleOf({ messages: [{ content: "one" }, { content: "two\nlines" }] }), "two lines");
+});
+
+test("an estimate is told in words, and bad news as such", () => {
+  const found = { p50_s: 2, p90_s: 3, ahead: 4, can_meet: null, warning: null };
+  assert.deepEqual(etaWords(found), { isLate: false,
+    words: "Submitted now it finishes in about 2.00 s, nine times in ten within 3.00 s, behind 4 tasks." });
+  assert.match(etaWords({ ...found, can_meet: "no" }).words, /cannot be met/);
+  assert.equal(etaWords({ ...found, can_meet: "unlikely" }).isLate, true);
+  assert.match(etaWords({ ...found, p50_s: null, warning: "kind 'echo' is paused" }).words, /cannot be told: kind 'echo' is paused/);
 });

@@ -4,6 +4,7 @@ import { submitTask } from "../api.js";
 import { plural, seconds } from "../format.js";
 import { state as linkState } from "../link.js";
 import { Command } from "../parts/command.js";
+import { Eta } from "./eta.js";
 import { formOf, hasForm, titleOf } from "./kinds.js";
 import { remember } from "./mine.js";
 
@@ -64,18 +65,31 @@ export function TaskForm({ agents, isLoaded, onSubmitted }) {
   const form = formOf(name, isRaw.value);
   const asked = () => Object.fromEntries(form.fields.map((f) => [f.name, values.value[f.name] ?? f.start ?? ""]));
 
+  function wanted() {
+    const task = { kind: name, payload: form.pack(asked()), priority: Number(priority.value) };
+    if (deadline.value) task.deadline_s = Number(deadline.value);
+    return task;
+  }
+
+  /** Nothing as long as the form does not make a task yet. */
+  function wantedSoFar() {
+    try {
+      return wanted();
+    } catch {
+      return null;
+    }
+  }
+
   async function onSubmit(event) {
     event.preventDefault();
     if (isBusy.value) return;
     problem.value = null;
     isBusy.value = true;
     try {
-      const payload = form.pack(asked());
-      const task = { kind: name, payload, priority: Number(priority.value) };
-      if (deadline.value) task.deadline_s = Number(deadline.value);
+      const task = wanted();
       const accepted = await submitTask(task, key.value);
       key.value = newKey();
-      remember(accepted, titleOf(payload));
+      remember(accepted, titleOf(task.payload));
       onSubmitted(accepted.task_id);
     } catch (error) {
       problem.value = error;
@@ -111,6 +125,7 @@ export function TaskForm({ agents, isLoaded, onSubmitted }) {
           ${DEADLINES.map(([value, words]) => html`<option value=${value}>${words}</option>`)}</select></label>
       </div></details>
       <p class=${now.isNobody ? "problem" : "quiet"}>${now.words}</p>
+      ${!now.isNobody && html`<${Eta} task=${wantedSoFar()} />`}
       ${problem.value && html`<p class="problem" role="alert"><span>${problem.value.message}
         ${problem.value.hint && html` <span class="hint">${problem.value.hint}</span>`}</span></p>`}
       <button class="button primary" type="submit" disabled=${isBusy.value || linkState.value === "nats_down"}>
