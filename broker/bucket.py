@@ -10,7 +10,7 @@ import hashlib
 import json
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from outrider.broker.connection import ApiError, Connection
@@ -38,13 +38,13 @@ class Bucket:
         self._connection = connection
         self._reader = StreamReader(connection, self.stream)
 
-    async def create(self, max_bytes: int, replicas: int = 1) -> None:
-        """Make the bucket if it lacks. Raises ApiError."""
+    async def create(self, max_bytes: int, replicas: int = 1, also: Sequence[str] = ()) -> None:
+        """Make the bucket if it lacks; its stream keeps the subjects `also` too. Raises ApiError."""
         await create_if_missing(
             self._connection,
             {
                 "name": self.stream,
-                "subjects": [f"$O.{self._name}.C.>", f"$O.{self._name}.M.>"],
+                "subjects": [f"$O.{self._name}.C.>", f"$O.{self._name}.M.>", *also],
                 "storage": "file",
                 "num_replicas": replicas,
                 "discard": "new",
@@ -74,8 +74,11 @@ class Bucket:
         if before is not None:
             await self._purge(f"$O.{self._name}.C.{before['nuid']}")
 
-    async def get(self, name: str) -> bytes | None:
-        """The object, or None when there is none. Raises BrokenObject when it is not whole."""
+    async def get(self, name: str, most: int | None = None) -> bytes | None:
+        """The object, or None when there is none.
+
+        Raises BrokenObject when it is not whole or has more than `most` bytes.
+        """
         about = await self._about(name)
         if about is None:
             return None
@@ -87,6 +90,9 @@ class Bucket:
                 raise BrokenObject(f"object {name} of bucket {self._name} lacks a part")
             pieces += [stored.data for stored in page]
             first = page[-1].seq + 1
+            # Counted, because the size that the bucket names is its writer's word.
+            if most is not None and sum(map(len, pieces)) > most:
+                raise BrokenObject(f"object {name} of bucket {self._name} is larger than {most} bytes")
         data = b"".join(pieces)
         if _digest(data) != about["digest"]:
             raise BrokenObject(f"object {name} of bucket {self._name} is not what was put: wrong digest")
@@ -129,8 +135,10 @@ def _about(stored: Any) -> Mapping[str, Any] | None:
     """What the bucket says of one object; None for a deleted one and for what nobody can read."""
     try:
         about = json.loads(stored.data)
-        is_sound = not about.get("deleted") and {"name", "nuid", "chunks", "digest"} <= about.keys()
-    except (ValueError, AttributeError):
+        # The upload's name becomes part of a subject: it must not be a wildcard.
+        is_sound = not about.get("deleted") and isinstance(about["chunks"], int) and about["nuid"].isalnum()
+        is_sound = is_sound and isinstance(about["name"], str) and isinstance(about["digest"], str)
+    except (ValueError, AttributeError, KeyError):
         return None
     return about if is_sound else None
 

@@ -13,7 +13,7 @@ from typing import Any
 from outrider.broker.config import NatsSettings
 from outrider.broker.errors import MissingExtra
 
-__all__ = ["evaluate", "serve", "show", "train"]
+__all__ = ["evaluate", "key", "models", "rollback", "serve", "show", "train"]
 
 
 def _need_packages() -> None:
@@ -51,12 +51,51 @@ async def train(
 ) -> dict[str, Any]:
     """Train on the fleet's ledger and promote the new model only if it is better; tells which and why.
 
-    Raises MissingExtra, BadSettings, NatsUnavailable or WrongCredentials.
+    Raises MissingExtra, BadSettings, KeyProblem, NatsUnavailable, WrongCredentials, or Refused while another
+    trains.
     """
     _need_packages()
-    from outrider.router.training import train_from_ledger  # noqa: PLC0415
+    from outrider.router.fleet_training import train_fleet  # noqa: PLC0415
 
-    return await train_from_ledger(settings, fleet, state_folder, env=env)
+    return await train_fleet(settings, fleet, state_folder, env=env)
+
+
+async def rollback(
+    settings: NatsSettings,
+    fleet: str,
+    state_folder: Path,
+    to: str | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Let every router serve what served before, or the version `to`; `shipped` is the package's own.
+
+    Raises MissingExtra, BadSettings, Refused, ModelRefused, InvalidName, NatsUnavailable or WrongCredentials.
+    """
+    _need_packages()
+    from outrider.router.fleet_training import roll_back  # noqa: PLC0415
+
+    return await roll_back(settings, fleet, state_folder, to, env=env)
+
+
+async def models(settings: NatsSettings, fleet: str) -> dict[str, Any]:
+    """The fleet's models with their figures, which one serves, and every decision that is kept, oldest first.
+
+    Raises MissingExtra, NatsUnavailable or WrongCredentials.
+    """
+    _need_packages()
+    from outrider.router.model_list import list_models  # noqa: PLC0415
+
+    return await list_models(settings, fleet)
+
+
+def key(state_folder: Path) -> str:
+    """The public half of the model key in a state folder, empty without one. Raises KeyProblem."""
+    _need_packages()
+    from outrider.router.artifact import ModelStore  # noqa: PLC0415
+    from outrider.router.signing import public_key  # noqa: PLC0415
+
+    return public_key(ModelStore(state_folder).keys)
 
 
 def show(state_folder: Path) -> dict[str, Any]:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from outrider.broker.subjects import NAME
 from outrider.router.features import COUNT, NAMES, SCHEMA
-from outrider.router.flat_forest import FlatForest, ModelRefused, forest_from_bytes
-from outrider.router.signing import is_signed, sign
+from outrider.router.flat_forest import MOST_BYTES, FlatForest, ModelRefused, forest_from_bytes
+from outrider.router.signing import PUBLIC_FILE, is_signed, sign
 
 FOREST, ESTIMATOR, MANIFEST, SIGNATURE = "forest.npz", "estimator.joblib", "manifest.json", "manifest.sig"
+SERVED = (FOREST, SIGNATURE, MANIFEST)
+"""What serving needs of a model, in the order of writing: the manifest last makes it complete."""
 SHIPPED = Path(__file__).parent / "model"
 PINNED_MANIFEST_SHA256 = "6473f80042960ee4ee132a1a566b8fd286206501e15bcbed24394291b1d2060b"
 """Hash of the shipped model's manifest; `python -m outrider.router.seed_data` prints it."""
@@ -39,9 +43,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class ModelStore:
-    """The models of one state folder."""
+    """The models of one state folder. `key` is the fleet's public model key if it is not the folder's own."""
 
     state_folder: Path
+    key: str = ""
 
     @property
     def keys(self) -> Path:
@@ -76,17 +81,51 @@ class ModelStore:
         (self.folder(version) / SIGNATURE).write_bytes(sign(self.keys, manifest))
         return version
 
-    def promote(self, version: str) -> None:
-        """Let routers serve this version from their next look on."""
+    def files(self, version: str) -> dict[str, bytes]:
+        """What another machine needs to serve this version; never the estimator. Raises OSError."""
+        return {name: (self.folder(version) / name).read_bytes() for name in SERVED}
+
+    def install(self, version: str, files: Mapping[str, bytes]) -> None:
+        """Keep a model that came from elsewhere, once it has passed every check. Raises ModelRefused.
+
+        Nothing of it is parsed before signature and hash were found good, nothing written before all was.
+        """
+        if not NAME.fullmatch(version):
+            raise ModelRefused(f"{version[:80]!r} is no model version")
+        lacking = [name for name in SERVED if name not in files]
+        if lacking:
+            raise ModelRefused(f"model {version} lacks {', '.join(lacking)}")
+        raw = files[MANIFEST]
+        if len(raw) > MOST_MANIFEST_BYTES:
+            raise ModelRefused(f"manifest of {version} is larger than {MOST_MANIFEST_BYTES} bytes")
+        self._demand_signature(version, raw, files[SIGNATURE])
+        _checked(files[FOREST], _parsed(raw, version))
+        self._write(version, files)
+
+    def _write(self, version: str, files: Mapping[str, bytes]) -> None:
+        folder = self.folder(version)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in SERVED:
+            # Another replica may share the folder and read meanwhile: each file is whole or not there.
+            beside = folder / f"{name}.{uuid.uuid4().hex}.new"
+            beside.write_bytes(files[name])
+            beside.replace(folder / name)
+
+    def promote(self, version: str | None) -> None:
+        """Let routers serve this version from their next look on, None for the shipped one."""
+        if version is None:
+            self.pointer.unlink(missing_ok=True)
+            return
+        self.pointer.parent.mkdir(parents=True, exist_ok=True)
         beside = self.pointer.with_suffix(".new")
         beside.write_text(version + "\n", encoding="utf-8")
         beside.replace(self.pointer)
 
     def load(self, version: str | None) -> Model:
         """The model of a version, None for the shipped one. Raises ModelRefused."""
-        if version is None:
-            return _checked(SHIPPED, self._manifest(None))
-        return _checked(self.folder(version), self._manifest(version))
+        folder = SHIPPED if version is None else self.folder(version)
+        manifest = self._manifest(version)
+        return _checked(_read_forest(folder), manifest)
 
     def load_serving(self) -> Model:
         return self.load(self.serving_version())
@@ -102,7 +141,10 @@ class ModelStore:
         entry = manifest.get("estimator")
         if not isinstance(entry, dict):
             raise ModelRefused(f"model {version} holds no estimator")
-        _bytes_with_hash(folder / ESTIMATOR, entry.get("sha256"))
+        try:
+            _demand_hash(ESTIMATOR, (folder / ESTIMATOR).read_bytes(), entry.get("sha256"))
+        except OSError as error:
+            raise ModelRefused(f"{ESTIMATOR} cannot be read: {error}") from None
         return joblib.load(folder / ESTIMATOR)
 
     def _manifest(self, version: str | None) -> dict[str, Any]:
@@ -114,9 +156,17 @@ class ModelStore:
             raise ModelRefused(f"model {version or 'shipped'} cannot be read: {error}") from None
         if version is None and hashlib.sha256(raw).hexdigest() != PINNED_MANIFEST_SHA256:
             raise ModelRefused("the shipped model's manifest is not the one this version was built with")
-        if version is not None and not is_signed(self.keys, raw, signature):
-            raise ModelRefused(f"model {version} is not signed by this fleet's model key")
+        if version is not None:
+            self._demand_signature(version, raw, signature)
         return _parsed(raw, version)
+
+    def _demand_signature(self, version: str, raw: bytes, signature: bytes) -> None:
+        if is_signed(self.keys, raw, signature, self.key):
+            return
+        if not self.key and not (self.keys / PUBLIC_FILE).is_file():
+            hint = "set OUTRIDER_MODEL_KEY to what `outrider router key` says where models are trained"
+            raise ModelRefused(f"model {version}: there is no model key here to check it with", hint=hint)
+        raise ModelRefused(f"model {version} is not signed by this fleet's model key")
 
 
 def _read(path: Path, most: int) -> bytes:
@@ -127,7 +177,7 @@ def _read(path: Path, most: int) -> bytes:
 def _parsed(raw: bytes, version: str | None) -> dict[str, Any]:
     try:
         manifest = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelRefused(f"manifest is not JSON: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != MANIFEST_FORMAT:
         raise ModelRefused("manifest has a format that is not known here")
@@ -138,19 +188,21 @@ def _parsed(raw: bytes, version: str | None) -> dict[str, Any]:
     return manifest
 
 
-def _bytes_with_hash(path: Path, wanted: Any) -> bytes:
+def _read_forest(folder: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return _read(folder / FOREST, MOST_BYTES + 1)
     except OSError as error:
-        raise ModelRefused(f"{path.name} cannot be read: {error}") from None
+        raise ModelRefused(f"{FOREST} cannot be read: {error}") from None
+
+
+def _demand_hash(name: str, data: bytes, wanted: Any) -> None:
     if hashlib.sha256(data).hexdigest() != wanted:
-        raise ModelRefused(f"{path.name} does not have the hash that its manifest holds")
-    return data
+        raise ModelRefused(f"{name} does not have the hash that its manifest holds")
 
 
-def _checked(folder: Path, manifest: dict[str, Any]) -> Model:
+def _checked(data: bytes, manifest: dict[str, Any]) -> Model:
     entry = manifest.get("forest")
-    data = _bytes_with_hash(folder / FOREST, entry.get("sha256") if isinstance(entry, dict) else None)
+    _demand_hash(FOREST, data, entry.get("sha256") if isinstance(entry, dict) else None)
     forest = forest_from_bytes(data)
     if forest.features != COUNT:
         raise ModelRefused(f"forest takes {forest.features} features, not {COUNT}")

@@ -23,6 +23,14 @@ class RouterSettings:
     """Fewer finished attempts than this are not worth a training."""
     history: int = 50_000
     """How many of the newest ledger entries a router learns from at its start."""
+    retrain_s: float = 21_600.0
+    """So long after a training comes the next; 0 means none by the clock."""
+    retrain_drift: float = 1.5
+    """Train when the live error is so many times what it was when last judged; 0 means never for that."""
+    retrain_gap_s: float = 900.0
+    """Drift starts no training sooner than this after the one before, or after the router's start."""
+    model_key: str = ""
+    """Public half of the fleet's model key, where the state folder does not hold it."""
 
 
 def _number(env: Mapping[str, str], name: str, default: float, lowest: float, highest: float) -> float:
@@ -50,4 +58,15 @@ def router_settings(env: Mapping[str, str] | None = None, policy: str | None = N
         reload_s=_number(env, "OUTRIDER_ROUTER_RELOAD_S", 1.0, 0.05, 3600.0),
         fewest_rows=int(_number(env, "OUTRIDER_ROUTER_FEWEST_ROWS", 200, 50, 1e7)),
         history=int(_number(env, "OUTRIDER_ROUTER_HISTORY", 50_000, 0, 1e9)),
+        retrain_s=_number(env, "OUTRIDER_ROUTER_RETRAIN_S", 21_600.0, 0.0, 1e9),
+        retrain_drift=_number(env, "OUTRIDER_ROUTER_RETRAIN_DRIFT", 1.5, 0.0, 100.0),
+        retrain_gap_s=_number(env, "OUTRIDER_ROUTER_RETRAIN_GAP_S", 900.0, 0.0, 1e9),
+        model_key=_model_key(env.get("OUTRIDER_MODEL_KEY", "").strip()),
     )
+
+
+def _model_key(text: str) -> str:
+    if text and not (len(text) == 56 and text[0] == "A" and text.isalnum() and text.isascii()):
+        hint = "take it from `outrider router key` where models are trained; it begins with A"
+        raise BadSettings("OUTRIDER_MODEL_KEY is not the public half of a model key", hint=hint)
+    return text

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from outrider.broker.background import Background
@@ -23,10 +24,12 @@ from outrider.broker.subjects import Subjects
 from outrider.router.artifact import ModelStore
 from outrider.router.config import RouterSettings, router_settings
 from outrider.router.flat_forest import ModelRefused
-from outrider.router.folding import fold
+from outrider.router.folding import Finished, learn, read_entry
+from outrider.router.model_keeping import ModelKeeping
 from outrider.router.predictor import Predictor
+from outrider.router.retraining import LiveErrors
 from outrider.router.routing import route
-from outrider.router.statistics import Statistics
+from outrider.router.statistics import Statistics, log_seconds
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +46,11 @@ class RouterService:
 
     def __init__(self, store: ModelStore, settings: RouterSettings) -> None:
         self.statistics = Statistics()
+        self.live = LiveErrors()
         self._store = store
         self._settings = settings
         self._seen: tuple[int, int] | None = None
+        self._promoted = asyncio.Event()
         self.predictor = self._first_predictor()
 
     def _first_predictor(self) -> Predictor:
@@ -55,6 +60,10 @@ class RouterService:
         except ModelRefused as refused:
             log.error("%s; serving the shipped model instead", refused)
             return _predictor(self._store, None)
+
+    def look_now(self) -> None:
+        """Look for another model at once."""
+        self._promoted.set()
 
     def _mark(self) -> tuple[int, int] | None:
         try:
@@ -69,7 +78,10 @@ class RouterService:
         return route(request, self.statistics, self.predictor, self._settings, time.time())
 
     async def learn(self, stored: Stored) -> None:
-        fold(self.statistics, stored.subject, stored.data, stored.seq, stored.stored_at)
+        event = read_entry(self.statistics, stored.subject, stored.data, stored.seq, stored.stored_at)
+        learn(self.statistics, event, stored.stored_at)
+        if isinstance(event, Finished):
+            self.live.note(stored.stored_at, _log_error(event))
 
     async def follow(self, connection: Connection, subjects: Subjects) -> None:
         """Learn from the newest entries and from all that follow; the averages have forgotten older ones."""
@@ -83,7 +95,9 @@ class RouterService:
     async def watch_models(self) -> None:
         """Swap the model when another is promoted; a model that is refused changes nothing."""
         while True:
-            await asyncio.sleep(self._settings.reload_s)
+            self._promoted.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._promoted.wait(), self._settings.reload_s)
             mark = self._mark()
             if mark == self._seen:
                 continue
@@ -94,6 +108,11 @@ class RouterService:
                 log.info("now serving model %s", self.predictor.version)
             except ModelRefused as refused:
                 log.error("%s; still serving %s", refused, self.predictor.version)
+
+
+def _log_error(event: Finished) -> float | None:
+    predicted = event.attempt.p50_s
+    return None if predicted is None else abs(log_seconds(event.service_s) - log_seconds(predicted))
 
 
 async def _last_seq(connection: Connection, stream: str) -> int:
@@ -123,7 +142,9 @@ async def serve(
 ) -> None:
     """Answer until `stop` is set; the ledger is folded meanwhile. Raises what opening a connection does."""
     subjects = Subjects(fleet)
-    service = RouterService(ModelStore(state_folder), router_settings(env, policy))
+    chosen = router_settings(env, policy)
+    store = ModelStore(state_folder, chosen.model_key)
+    service = RouterService(store, chosen)
     async with (
         await Connection.open(settings, "router") as connection,
         # A connection of its own: a long ledger must not stand before the requests.
@@ -139,6 +160,10 @@ async def serve(
         async with Background() as background:
             background.spawn(service.follow(ledger, subjects))
             background.spawn(service.watch_models())
+            if chosen.policy == "model":
+                keeping = ModelKeeping(ledger, subjects, store, chosen, service.live, service.look_now)
+                background.spawn(keeping.follow())
+                background.spawn(keeping.retrain())
             on_ready(f"router {service.predictor.version}")
             await stop.wait()
             await background.end()

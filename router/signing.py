@@ -50,10 +50,28 @@ def sign(folder: Path, data: bytes) -> bytes:
     return base64.b64encode(signing_key(folder).sign(data))
 
 
-def is_signed(folder: Path, data: bytes, signature: bytes) -> bool:
-    """Whether `signature` over `data` is the fleet's; False too when there is no key. Never raises."""
+def public_key(folder: Path) -> str:
+    """The public half of the key in `folder`, empty without one. Raises KeyProblem."""
     try:
-        encoded = (folder / PUBLIC_FILE).read_bytes().strip()
+        return (folder / PUBLIC_FILE).read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        raise KeyProblem(f"model key {folder / PUBLIC_FILE} cannot be used: {error}") from None
+
+
+def can_sign(folder: Path) -> bool:
+    """Whether the folder holds the half that signs."""
+    return (folder / SEED_FILE).is_file()
+
+
+def is_signed(folder: Path, data: bytes, signature: bytes, key: str = "") -> bool:
+    """Whether `signature` over `data` is the fleet's; False too when there is no key. Never raises.
+
+    The fleet's key is `key` where it is given, else the one in `folder`.
+    """
+    try:
+        encoded = key.encode() or (folder / PUBLIC_FILE).read_bytes().strip()
         raw = base64.b32decode(encoded + b"=" * (-len(encoded) % 8))
         VerifyKey(raw[1:33]).verify(data, base64.b64decode(signature, validate=True))
     except (OSError, binascii.Error, ValueError, CryptoError):

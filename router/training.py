@@ -1,4 +1,4 @@
-"""Training: rows of the ledger to a forest, judged on the newest rows, promoted only if it is better there.
+"""Training: rows of the ledger to a forest, judged on the newest rows. Knows no NATS and promotes nothing.
 
 Runs in its own process; the router that serves never imports scikit-learn.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,25 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from outrider.broker.config import NatsSettings
-from outrider.broker.connection import Connection
-from outrider.broker.follower import StreamReader
-from outrider.broker.subjects import Subjects
 from outrider.router.artifact import ModelStore, write_model
-from outrider.router.config import router_settings
-from outrider.router.dataset import Row, RowBuilder, Table, split_by_time, table_of
+from outrider.router.dataset import Row, Table, split_by_time, table_of
 from outrider.router.flat_forest import FlatForest, ModelRefused, flatten
+from outrider.router.promotion import judged
 from outrider.router.seed_data import FLEETS, TASKS_PER_FLEET, seed_rows
 
 TREES = 64
 DEPTH = 10
 SEED = 7
-MOST_ROWS = 200_000
-PAGE = 2560
 SEED_SHARE = 0.25
 """Generated rows for each real one, so that the forest keeps an answer for what the ledger never saw."""
-BETTER_BY = 0.99
-"""A new model must be this much better than what it replaces: a coin's throw is no reason to change."""
 
 Logs = NDArray[np.float64]
 
@@ -124,68 +116,39 @@ def _rounded(value: Any) -> Any:
     return round(value, 4) if isinstance(value, float) else value
 
 
-async def train_from_ledger(
-    settings: NatsSettings, fleet: str, state_folder: Path, *, env: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """Read the fleet's ledger, train, judge, and promote if better. The report says which and why.
+def learn(rows: Sequence[Row], store: ModelStore, fewest: int, serving: str | None) -> dict[str, Any]:
+    """Train on the older rows, judge on the newest, against what is known without a forest and what serves.
 
-    Raises NatsUnavailable, WrongCredentials or BadSettings.
+    The report says whether the model, kept and signed in `store`, may be promoted and why. Raises KeyProblem.
     """
-    fewest = router_settings(env).fewest_rows
-    rows = await ledger_rows(settings, fleet)
-    return learn_and_promote(rows, ModelStore(state_folder), fewest)
-
-
-async def ledger_rows(settings: NatsSettings, fleet: str) -> list[Row]:
-    """The newest rows of the fleet's ledger, in its order."""
-    subjects, builder = Subjects(fleet), RowBuilder()
-    rows: list[Row] = []
-    first = 1
-    async with await Connection.open(settings, "router training") as connection:
-        reader = StreamReader(connection, subjects.ledger_stream)
-        while page := await reader.all_of(subjects.all_ledger, first, PAGE):
-            for stored in page:
-                row = builder.fold(stored.subject, stored.data, stored.seq, stored.stored_at)
-                if row is not None:
-                    rows.append(row)
-            del rows[:-MOST_ROWS]
-            first = page[-1].seq + 1
-    return rows
-
-
-def learn_and_promote(rows: Sequence[Row], store: ModelStore, fewest: int) -> dict[str, Any]:
-    """Train on the older rows and judge on the newest; promote only what beats all it is compared with."""
     report: dict[str, Any] = {"rows": len(rows), "promoted": False}
     if len(rows) < fewest:
         return report | {"why": f"{len(rows)} finished attempts are too few, {fewest} are needed"}
     older, newest = split_by_time(table_of(rows))
     trained = fit(_with_seed_rows(older))
-    compared = {"average": judge(None, newest), "serving": _judge_serving(store, newest)}
     own = judge(trained.forest, newest)
-    metrics = {"model": own, "judged_on": len(newest), **compared}
-    about = _about("ledger", rows, _rounded(metrics))
+    rivals = {
+        "average": judge(None, newest),
+        "table_drift": {"mae_log": _mean_error(newest.base, newest.log_service)},
+        "serving": _judge_serving(store, newest, serving),
+    }
+    metrics = _rounded({"model": own, "judged_on": len(newest), **rivals})
+    errors = {name: rival["mae_log"] if rival else None for name, rival in rivals.items()}
+    verdict = judged(own["mae_log"], errors, len(newest))
+    about = _about("ledger", rows, metrics)
     version = store.save(trained.forest, trained.estimator, about, f"ledger-{rows[-1].attempt.epoch}")
-    report |= {"version": version, "metrics": metrics}
-    losing = _not_beaten(own["mae_log"], compared)
-    if losing:
-        return report | {
-            "why": f"not better than {' and '.join(losing)} on the newest {len(newest)} attempts"
-        }
-    store.promote(version)
     return report | {
-        "promoted": True,
-        "why": f"better than average and serving on {len(newest)} newest attempts",
+        "version": version,
+        "metrics": metrics,
+        "promoted": verdict.promoted,
+        "why": verdict.why,
     }
 
 
-def _not_beaten(error: float, compared: Mapping[str, dict[str, float] | None]) -> list[str]:
-    return [name for name, other in compared.items() if other and error > BETTER_BY * other["mae_log"]]
-
-
-def _judge_serving(store: ModelStore, newest: Table) -> dict[str, float] | None:
+def _judge_serving(store: ModelStore, newest: Table, serving: str | None) -> dict[str, float] | None:
     """The serving model on the same rows; None when it is damaged or made for other features."""
     try:
-        return judge(store.load_serving().forest, newest)
+        return judge(store.load(serving).forest, newest)
     except ModelRefused:
         return None
 

@@ -60,6 +60,11 @@ CORE: dict[str, tuple[str, str]] = {
     # snapshots of the ledger
     "$O.OUTRIDER_SNAPSHOTS.M.x": ("orchestrator", ""),
     "$O.OUTRIDER_SNAPSHOTS.C.x": ("orchestrator", ""),
+    # models of the router
+    "$O.OUTRIDER_MODELS.M.x": ("router", ""),
+    "$O.OUTRIDER_MODELS.C.x": ("router", ""),
+    "outrider.model.decision": ("router ops", "ops"),
+    "outrider.model.training": ("router", "ops"),
     # answers
     "_INBOX.orchestrator.x": ("orchestrator router", "orchestrator"),
     "_INBOX.router.x": ("orchestrator router", "router"),
@@ -107,9 +112,11 @@ STREAMS = (
     "OUTRIDER_LIMITS",
     "OBJ_OUTRIDER_PAYLOADS",
     "OBJ_OUTRIDER_SNAPSHOTS",
+    "OBJ_OUTRIDER_MODELS",
 )
 WHO_HAS_OBJECTS = "orchestrator ui client ops agents agent-1"
 SNAPSHOTS = "OBJ_OUTRIDER_SNAPSHOTS"
+MODELS = "OBJ_OUTRIDER_MODELS"
 QUEUES = ("OUTRIDER_TASKS", "OUTRIDER_LATER")
 VIEWED = ("OUTRIDER_LEDGER", "OUTRIDER_CHUNKS", "OUTRIDER_LIMITS", "OBJ_OUTRIDER_PAYLOADS")
 READERS = {
@@ -118,6 +125,7 @@ READERS = {
     "OUTRIDER_CHUNKS": "ui client ops",
     "OBJ_OUTRIDER_PAYLOADS": WHO_HAS_OBJECTS,
     SNAPSHOTS: "orchestrator ops",
+    MODELS: "router ops",
     "OUTRIDER_LATER": "orchestrator ui client ops",
     "OUTRIDER_KEYS": "orchestrator ops",
     "OUTRIDER_LIMITS": "ops",
@@ -128,6 +136,7 @@ FOLLOWERS = {
     "OUTRIDER_CHUNKS": "ui client ops",
     "OBJ_OUTRIDER_PAYLOADS": "ops",
     SNAPSHOTS: "",
+    MODELS: "",
     "OUTRIDER_LATER": "",
     "OUTRIDER_KEYS": "",
     "OUTRIDER_LIMITS": "orchestrator ops",
@@ -138,6 +147,7 @@ INFORMED = {
     "OUTRIDER_CHUNKS": "orchestrator ui ops",
     "OBJ_OUTRIDER_PAYLOADS": WHO_HAS_OBJECTS,
     SNAPSHOTS: "orchestrator ops",
+    MODELS: "router ops",
     "OUTRIDER_LATER": "orchestrator ops",
     "OUTRIDER_KEYS": "orchestrator ops",
     "OUTRIDER_LIMITS": "orchestrator ops",
@@ -148,10 +158,10 @@ def _of_stream(stream: str) -> dict[str, str]:
     is_queue = stream in QUEUES
     reads = "ops" if stream in VIEWED else ""
     return {
-        f"STREAM.CREATE.{stream}": "orchestrator",
+        f"STREAM.CREATE.{stream}": "router" if stream == MODELS else "orchestrator",
         f"STREAM.UPDATE.{stream}": "",
         f"STREAM.DELETE.{stream}": "",
-        f"STREAM.PURGE.{stream}": "orchestrator" if stream == SNAPSHOTS else "",
+        f"STREAM.PURGE.{stream}": {SNAPSHOTS: "orchestrator", MODELS: "router"}.get(stream, ""),
         f"STREAM.MSG.DELETE.{stream}": "orchestrator" if is_queue else "",
         f"STREAM.SNAPSHOT.{stream}": "ops",
         f"STREAM.RESTORE.{stream}": "",

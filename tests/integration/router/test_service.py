@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,17 @@ AGENTS = (RouteAgent("fast", 4, 0), RouteAgent("slow", 4, 0))
 
 @asynccontextmanager
 async def running(
-    settings: NatsSettings, subjects: Subjects, state: Path, policy: str = "model"
+    settings: NatsSettings,
+    subjects: Subjects,
+    state: Path,
+    policy: str = "model",
+    env: Mapping[str, str] = ENV,
 ) -> AsyncIterator[str]:
     """A router until the end of the block; gives what it said when it was ready."""
     stop, ready = asyncio.Event(), asyncio.get_running_loop().create_future()
     async with asyncio.TaskGroup() as group:
         group.create_task(
-            router.serve(settings, subjects.fleet, state, policy, stop, ready.set_result, env=ENV)
+            router.serve(settings, subjects.fleet, state, policy, stop, ready.set_result, env=env)
         )
         yield await asyncio.wait_for(ready, 10)
         stop.set()
