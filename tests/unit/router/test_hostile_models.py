@@ -22,7 +22,7 @@ import pytest
 
 from outrider.router import artifact, signing
 from outrider.router.artifact import FOREST, MANIFEST, MOST_MANIFEST_BYTES, SIGNATURE, ModelStore
-from outrider.router.features import COUNT
+from outrider.router.features import COUNT, SCHEMA
 from outrider.router.flat_forest import DTYPES, MOST_BYTES, MOST_NODES, MOST_TREES, ModelRefused
 from tests.unit.router.test_artifact import TRAINED
 
@@ -51,7 +51,7 @@ def manifest_of(data: bytes, /, **changes: Any) -> bytes:
     manifest = {
         "format": artifact.MANIFEST_FORMAT,
         "version": VERSION,
-        "feature_schema": artifact.SCHEMA,
+        "feature_schema": SCHEMA,
         "forest": {"file": FOREST, "sha256": hashlib.sha256(data).hexdigest()},
     }
     return json.dumps(manifest | changes).encode()
