@@ -1,4 +1,4 @@
-"""Forest files that mean harm, and that a trainer which was taken over could sign: makers by what is wrong."""
+"""Forest files that mean harm, which a trainer that was taken over could sign: makers by what is wrong."""
 
 from __future__ import annotations
 
