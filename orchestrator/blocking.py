@@ -13,7 +13,7 @@ from outrider.ledger.rules import Phase
 from outrider.orchestrator import attempts
 from outrider.orchestrator.barriers import Barrier
 from outrider.orchestrator.events import MayHaveEnded, ParentsRead
-from outrider.orchestrator.instructions import ReadParents
+from outrider.orchestrator.instructions import ReadParents, ReadStory
 from outrider.orchestrator.model import Memory, TaskRecord
 from outrider.orchestrator.transitions import TaskPhase, Trigger
 
@@ -38,7 +38,8 @@ def follow(m: Memory) -> None:
     while True:
         over, b.over = b.over, []
         for parent, state in over:
-            b.drop(parent)
+            if parent not in m.tasks:
+                b.drop(parent)
             b.ended(parent, state)
         changed, b.to_look_at = b.to_look_at, {}
         for task_id in changed:
@@ -157,8 +158,11 @@ def parents_read(m: Memory, event: ParentsRead) -> None:
     """The answer of queue and ledger."""
     states = dict(event.states)
     m.barriers.answered(states)
+    over = [(parent, state) for parent, state in event.states if state in TERMINAL]
     if m.barriers:
-        m.barriers.over += [(parent, state) for parent, state in event.states if state in TERMINAL]
+        m.barriers.over += over
+    # Its end passed us by, perhaps because the receipt of it did.
+    m.out += [ReadStory(parent) for parent, _ in over if parent in m.tasks]
 
 
 def may_have_ended(m: Memory, event: MayHaveEnded) -> None:

@@ -25,7 +25,7 @@ def hold(m: Memory, task: TaskRecord) -> None:
 
 def started(m: Memory, task: TaskRecord) -> None:
     """The ledger has the task's attempt."""
-    at = min(m.now, task.story.last_at)
+    at = _happened_at(m, task)
     for bucket in m.limits.holding.get(task.task_id, ()):
         bucket.started(task.task_id, at)
 
@@ -50,10 +50,18 @@ def settle(m: Memory, task: TaskRecord, entry: Entry) -> None:
 
 def _hold_back(m: Memory, task: TaskRecord, retry_after_s: float) -> None:
     """Nothing more of this kind and key until its provider wants to be asked again."""
-    until = min(m.now, task.story.last_at) + min(retry_after_s, m.thresholds.provider_wait_cap_s)
+    until = _happened_at(m, task) + min(retry_after_s, m.thresholds.provider_wait_cap_s)
     if until > m.now:
         m.limits.hold_back(task.kind, task.limit_key, until)
         m.counters["held_back_by_provider"] += 1
+
+
+def _happened_at(m: Memory, task: TaskRecord) -> float:
+    """When the task's last entry counts from: by the ledger's time only if it is from before the start.
+
+    Later the wall clock is not trusted: it may jump, and what came out of the past would count for nothing.
+    """
+    return m.now if m.is_recovered else min(m.now, task.story.last_at)
 
 
 def recount(m: Memory) -> None:

@@ -14,6 +14,7 @@ from outrider.ledger.rules import Phase
 from outrider.orchestrator import events, instructions
 from outrider.orchestrator.core import Core
 from outrider.orchestrator.invariants import BrokenInvariant, check_invariants
+from outrider.orchestrator.limit_bucket import LEAST_PARKED
 from outrider.orchestrator.transitions import LIVE, TaskPhase
 from tests.sim.checks import LedgerChecks
 from tests.sim.fake_archive import as_message
@@ -47,6 +48,7 @@ class CoreChecks:
 
     def __init__(self, scenario: Scenario, server: FakeServer, ledger: LedgerChecks) -> None:
         self._limits = scenario.thresholds
+        self._parked = LEAST_PARKED if scenario.changes else 0
         self._is_skewed = scenario.is_skewed
         self._slots = sum(profile.temper.slots for profile in scenario.profiles)
         self._server = server
@@ -131,7 +133,8 @@ class CoreChecks:
         left: dict[str, int] = {}
         for task in memory.tasks.values():
             may_begin = not memory.is_ledger_full or task.story.phase is not Phase.UNWRITTEN
-            if task.phase is TaskPhase.HELD and task.writing is None and not task.requires and may_begin:
+            is_held = task.phase is TaskPhase.HELD and task.writing is None and task.parked_at is None
+            if is_held and not task.requires and may_begin:
                 left[task.kind] = min(left.get(task.kind, 9), task.priority)
         for asked in i.request.tasks:
             has_begun = memory.tasks[asked.task_id].story.phase is not Phase.UNWRITTEN
@@ -144,7 +147,7 @@ class CoreChecks:
             self._ledger.must(is_fair, "highest priority first", f"{asked} before {best}")
 
     def _is_bounded(self, shell: SimShell) -> None:
-        most = 2 * (self._slots + self._limits.lookahead) + 2
+        most = 2 * (self._slots + self._limits.lookahead) + 2 + self._parked
         for key, held in shell.core.memory.held.items():
             self._ledger.must(held <= most, "held tasks are bounded", f"{key}: {held} > {most}")
 
@@ -198,5 +201,7 @@ class CoreChecks:
         self._ledger.must(not effects.envelopes, "no payload is left in memory", list(effects.envelopes))
         busy = {a.agent_id: list(a.tasks) for a in memory.agents if a.tasks}
         self._ledger.must(not busy, "no slot is left taken", busy)
+        counted = {b.name: list(b.holders) for b in memory.limits.buckets.values() if b.holders}
+        self._ledger.must(not counted, "no slot of a limit is left taken", counted)
         waiting = self._server.tasks.all_of(SUBJECTS.all_tasks)
         self._ledger.must(not waiting, "the queue is empty", [m.subject for m in waiting])

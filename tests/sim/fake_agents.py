@@ -24,7 +24,7 @@ from outrider.broker.messages import (
     SpooledEpoch,
     Verdict,
 )
-from outrider.broker.outcomes import Failed, Succeeded
+from outrider.broker.outcomes import Failed, Succeeded, Usage
 from outrider.broker.states import AgentState, ErrorClass
 from tests.sim.fake_jetstream import WRONG_SEQUENCE, PubAnswer
 from tests.sim.fake_server import SUBJECTS, FakeServer, Reply
@@ -197,7 +197,9 @@ class FakeAgent(Node):
     def _finish(self, epoch: int) -> None:
         """The handler returns or raises."""
         loop, temper = self.loop, self.profile.temper
-        if loop.chance(temper.fail_for_good):
+        if loop.chance(temper.throttle):
+            self._end(epoch, _error(ErrorClass.RATE_LIMITED, True, loop.random.choice((0.5, 1.5, 3.0))))
+        elif loop.chance(temper.fail_for_good):
             self._end(epoch, _error(ErrorClass.INVALID_INPUT, False))
         elif loop.chance(temper.fail):
             retry_after_s = loop.random.choice((None, None, 0.5, 2.0))
@@ -215,7 +217,7 @@ class FakeAgent(Node):
         entry: Succeeded | Failed
         if error is None:
             result = f"{given.task_id}/{epoch}/{self.instance}"
-            entry = Succeeded(*who, result, service_s, at=at)
+            entry = Succeeded(*who, result, service_s, _usage(given), at=at)
             self.log.say(given.task_id, epoch, self.agent_id, result)
         else:
             entry = Failed(*who, error, service_s, at=at)
@@ -333,6 +335,12 @@ class FakeAgent(Node):
         self.log.say(task_id, epoch, self.agent_id, "a lie")
         self.log.say(task_id, epoch, self.agent_id, _error(ErrorClass.HANDLER, True).message)
         self.link.send(lambda: self._server.append(subject, entry, lambda _: None))
+
+
+def _usage(given: Assignment) -> Usage:
+    """Some of the tokens that the task allows."""
+    most = given.payload["max_tokens"] if isinstance(given.payload, dict) else 0
+    return Usage(0, 1 + given.epoch * 37 % most) if most else Usage()
 
 
 def _error(error_class: ErrorClass, retryable: bool, retry_after_s: float | None = None) -> AttemptError:

@@ -47,8 +47,10 @@ class PubAnswer:
 class FakeStream:
     """A stream with compare-and-set over a subject filter; it removes no duplicates by message id."""
 
-    def __init__(self, subjects: Iterable[str]) -> None:
+    def __init__(self, subjects: Iterable[str], *, keeps_last_only: bool = False) -> None:
+        """`keeps_last_only` is `max_msgs_per_subject` 1."""
         self.subjects = tuple(subjects)
+        self._keeps_last_only = keeps_last_only
         self.messages: dict[int, Message] = {}
         self.last_seq = 0
         self._by_filter: dict[str, list[int]] = {}
@@ -63,6 +65,9 @@ class FakeStream:
         """Store, unless the last sequence over the filter `over` (default: the subject) is not `expect`."""
         if expect is not None and self._last_over(over or subject) != expect:
             return PubAnswer(err_code=WRONG_SEQUENCE)
+        if self._keeps_last_only:
+            for old in self.all_of(subject):
+                self.delete(old.seq)
         self.last_seq += 1
         self.messages[self.last_seq] = Message(self.last_seq, subject, data, now)
         for index in self._indexes(subject):

@@ -91,6 +91,9 @@ class FakeServer:
     ledger: FakeStream = field(
         default_factory=lambda: FakeStream([SUBJECTS.all_ledger, SUBJECTS.all_members, SUBJECTS.all_control])
     )
+    limits: FakeStream = field(
+        default_factory=lambda: FakeStream([SUBJECTS.all_limits], keeps_last_only=True)
+    )
     archive: FakeArchive = field(init=False)
     watchers: Watchers = field(default_factory=Watchers)
     is_up: bool = True
@@ -208,7 +211,7 @@ class FakeServer:
         if not self.has_jetstream:
             reply(UNHEARD)
             return
-        stream = self.tasks if self.tasks.takes(subject) else self.ledger
+        stream = next(s for s in (self.tasks, self.ledger, self.limits) if s.takes(subject))
         answer = stream.publish(subject, data, self.loop.now, expect, over)
         if answer.seq:
             self._stored(stream, stream.messages[answer.seq])
@@ -218,7 +221,7 @@ class FakeServer:
             reply(answer)
 
     def _stored(self, stream: FakeStream, message: Message) -> None:
-        name = "ledger" if stream is self.ledger else "tasks"
+        name = "tasks" if stream is self.tasks else message.subject.split(".")[1]
         self.loop.trace(name, f"{message.seq} {message.subject} {message.data}")
         self.watchers.stored(message)
         if stream is self.tasks:
@@ -252,7 +255,8 @@ class FakeServer:
         feed.is_made = True
         self._feeds = [f for f in self._feeds if f.is_open and _is_there(f) and f is not feed]
         self._feeds.append(feed)
-        for message in list(self.ledger.messages.values()):
+        stream = self.limits if self.limits.takes(feed.filters[0]) else self.ledger
+        for message in list(stream.messages.values()):
             if message.seq > feed.after:
                 self._push(feed, message)
         feed.reply(None)

@@ -10,6 +10,7 @@ from outrider.broker.flows import OnFailure
 from outrider.broker.messages import TaskEnvelope
 from outrider.orchestrator.config import Thresholds
 from tests.sim.fake_client import Order
+from tests.sim.fake_limiter import KEYS, LimitChange, draw_changes
 from tests.sim.fake_server import PRIORITIES
 from tests.sim.loop import EPOCH
 from tests.sim.temper import POISON, Profile, Temper
@@ -87,6 +88,8 @@ class Scenario:
     """Somebody pauses, resumes, requeues and discards."""
     starts_rough: bool
     """The first orchestrator dies just after the agents joined, before the ledger has them."""
+    changes: list[LimitChange]
+    """Of limits; none at all in half of the worlds."""
 
 
 def draw(random: Random) -> Scenario:
@@ -95,7 +98,7 @@ def draw(random: Random) -> Scenario:
     until_s = random.uniform(12.0, 30.0)
     is_skewed = "jump_clock" in faults
     weather = _weather(random)
-    return Scenario(
+    scenario = Scenario(
         thresholds=random.choice((QUICK, QUICK, STANDARD)),
         orchestrators=random.choice((1, 2)),
         profiles=_profiles(random, is_hostile="hostile_entry" in faults),
@@ -109,7 +112,23 @@ def draw(random: Random) -> Scenario:
         starts_apart=random.random() < 0.3,
         starts_rough=random.random() < 0.08,
         has_operator=random.random() < 0.4,
+        changes=[],
     )
+    return _limited(random, scenario) if random.random() < 0.5 else scenario
+
+
+def _limited(random: Random, scenario: Scenario) -> Scenario:
+    """The same world with limits, keys and sometimes a provider that refuses."""
+    for order in scenario.orders:
+        key = random.choice((None, *KEYS))
+        payload = order.envelope.payload
+        if payload != POISON:
+            payload = {"max_tokens": random.choice((40, 100, 300))}
+        order.envelope = replace(order.envelope, limit_key=key, payload=payload)
+    throttle = random.choice((0.0, 0.0, 0.4))
+    for profile in scenario.profiles:
+        profile.temper.throttle = throttle
+    return replace(scenario, changes=draw_changes(random, scenario.faults_until_s))
 
 
 def _weather(random: Random) -> Weather:

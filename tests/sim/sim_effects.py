@@ -19,6 +19,7 @@ from outrider.orchestrator import events, instructions
 from outrider.orchestrator.config import Thresholds
 from tests.sim.fake_jetstream import WRONG_SEQUENCE, Delivery, Message, PubAnswer
 from tests.sim.fake_server import SUBJECTS, FakeServer, Unheard
+from tests.sim.loop import EPOCH
 from tests.sim.wire import Node
 
 APPEND_TIMEOUT_S = 5.0
@@ -29,10 +30,10 @@ UNAVAILABLE = PubAnswer(err_code=503)
 
 
 def fold_messages(task_id: str, messages: list[Message]) -> Story:
-    """fold_stored of ledger/reader.py, for bodies that are entries already."""
+    """fold_stored of ledger/reader.py, for bodies that are entries already; `at` is wall time there."""
     story = Story(task_id)
     for message in messages:
-        story.apply(message.seq, parse_ledger(message.subject), message.data, message.stored_at)
+        story.apply(message.seq, parse_ledger(message.subject), message.data, EPOCH + message.stored_at)
     return story
 
 

@@ -44,6 +44,8 @@ class SimFeed:
         self._feed: Feed | None = None
         self._complete_to = self._recent = self._alone_until = 0
         self.last_seq = 0
+        self.snapshot_seq = self.recovered_seq = 0
+        """Where the folding began, and how far it had come when this orchestrator began to serve."""
 
     def begin(self) -> None:
         """Start from the newest snapshot, if it can be read now, and follow what comes after it."""
@@ -51,7 +53,7 @@ class SimFeed:
             kept = self._server.archive.newest()
             for stored in kept.entries:
                 self._on_stored(as_message(stored))
-            self.last_seq = kept.seq
+            self.last_seq = self.snapshot_seq = kept.seq
         self.start()
 
     def start(self) -> None:
@@ -82,7 +84,7 @@ class SimFeed:
 
     def _all_handled(self) -> None:
         if not self._is_recovered:
-            self._is_recovered = True
+            self._is_recovered, self.recovered_seq = True, self.last_seq
             self._caught_up()
         if not self._has_company and not self._is_narrow:
             self._is_narrow = True

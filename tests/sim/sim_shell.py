@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from outrider.broker.facts import TaskFacts
+from outrider.broker.facts import facts_of
 from outrider.broker.messages import Heartbeat, Pulse, TaskEnvelope
 from outrider.broker.subjects import parse_chunk, parse_task
 from outrider.ledger.control import Control
@@ -26,6 +26,7 @@ from tests.sim.fake_server import SUBJECTS, FakeServer, Reply
 from tests.sim.sim_desks import SimDesks
 from tests.sim.sim_effects import Held, SimEffects, Wires, beat_event
 from tests.sim.sim_feed import SimFeed, SimQueue
+from tests.sim.sim_limits import SimLimits
 from tests.sim.sim_requests import SimRequests
 from tests.sim.wire import Node
 
@@ -49,6 +50,7 @@ class SimShell(Node):
     effects: SimEffects
     requests: SimRequests
     desks: SimDesks
+    limits: SimLimits
     queue: SimQueue
     feed: SimFeed
 
@@ -66,7 +68,7 @@ class SimShell(Node):
     def start(self) -> None:
         super().start()
         self.orchestrator_id = f"{self.name}-{self.life}"
-        self._started_at = self.loop.now
+        self.started_at = self.loop.now
         self._inbox: deque[events.Event] = deque()
         self._is_draining = False
         self._known_kinds: set[str] = set()
@@ -77,6 +79,7 @@ class SimShell(Node):
         self.effects = SimEffects(self._server, self, self.orchestrator_id, self._thresholds, wires)
         self.requests = SimRequests(self._server, self, self.core, self.effects, self.post)
         self.desks = SimDesks(self._server, self, self.core, self.effects, self.post)
+        self.limits = SimLimits(self._server, self, self.core, self.effects.appender, self.post)
         self.queue = SimQueue(self._server, self, self.core.window, self._pulled)
         watch_s = self._thresholds.owner_silent_s
         me = self.orchestrator_id
@@ -85,7 +88,8 @@ class SimShell(Node):
         subscribe(self.link, SUBJECTS.all_heartbeats, self._heartbeat)
         subscribe(self.link, SUBJECTS.all_pulses, self._pulse)
         subscribe(self.link, SUBJECTS.all_chunks, self._chunk)
-        self.feed.begin()
+        # Limits first: what the ledger tells counts against them.
+        self.limits.begin(self.feed.begin)
         self._tick()
 
     def _caught_up(self) -> None:
@@ -95,6 +99,7 @@ class SimShell(Node):
         self._keep_snapshots()
         self.requests.serve()
         self.desks.serve()
+        self.limits.serve()
 
     def post(self, event: events.Event) -> None:
         """Put an event into the inbox; the loop folds it in order."""
@@ -168,13 +173,15 @@ class SimShell(Node):
             task_id,
             kind,
             priority,
-            TaskFacts(),
+            facts_of(envelope.payload, 0),
             envelope.requires,
             envelope.max_attempts,
             envelope.timeout_s,
             self._door.monotonic(envelope.deadline_at),
             min(now, self._monotonic(delivery.message)),
             envelope.waits,
+            envelope.limit_key,
+            delivery.count,
         )
         self.post(event)
 
@@ -208,7 +215,7 @@ class SimShell(Node):
 
     def _note(self, pulse: Pulse) -> None:
         now = self.loop.now
-        last = self.pulses_heard.get(pulse.orchestrator, self._started_at)
+        last = self.pulses_heard.get(pulse.orchestrator, self.started_at)
         if now - last > self._thresholds.owner_silent_s:
             self.back_at[pulse.orchestrator] = now
         self.pulses_heard[pulse.orchestrator] = -1e9 if pulse.stopping else now
@@ -219,6 +226,7 @@ class SimShell(Node):
 
     def link_changed(self, is_up: bool) -> None:
         self.post(events.LinkChanged(is_up))
+        self.limits.link_changed(is_up=is_up)
         self.feed.link_changed(is_up=is_up)
         if is_up:
             self.queue.reconnected()

@@ -18,6 +18,8 @@ class Temper:
     slots: int = 2
     fail: float = 0.15
     fail_for_good: float = 0.03
+    throttle: float = 0.0
+    """Its provider answers 429 and says when to come back."""
     hang: float = 0.04
     """The handler never returns and hears neither its timeout nor a cancel of the agent's own clock."""
     refuse: float = 0.03
@@ -33,7 +35,7 @@ class Temper:
 
     def calm_down(self) -> None:
         """What hangs already goes on hanging; nothing new does."""
-        self.fail = self.fail_for_good = self.hang = self.refuse = self.resend = 0.0
+        self.fail = self.fail_for_good = self.hang = self.refuse = self.resend = self.throttle = 0.0
         self.is_hostile = False
         self.longest_s = min(self.longest_s, 3.0)
 

@@ -12,11 +12,13 @@ from tests.sim.core_checks import CoreChecks
 from tests.sim.fake_agents import FakeAgent
 from tests.sim.fake_client import FakeClient
 from tests.sim.fake_jetstream import Message
+from tests.sim.fake_limiter import FakeLimiter
 from tests.sim.fake_operator import FakeOperator
 from tests.sim.fake_router import FakeRouter
 from tests.sim.fake_server import FakeServer
 from tests.sim.faults import Faults
 from tests.sim.handler_log import HandlerLog
+from tests.sim.limit_checks import LimitChecks
 from tests.sim.loop import Loop
 from tests.sim.operator_checks import OperatorChecks
 from tests.sim.scenario import KINDS, Scenario, draw
@@ -61,6 +63,7 @@ class World:
         )
         self.core_checks = CoreChecks(self.scenario, self.server, self.ledger_checks)
         self.operator_checks = OperatorChecks(self.server, self.ledger_checks, self.ledger_checks.orders)
+        self.limit_checks = LimitChecks(self.scenario, self.server, self.ledger_checks)
         self.core_checks.on_fresh = self.operator_checks.check_index
         self.server.watchers.stored = self._stored
         self.server.watchers.removed = self.ledger_checks.removed
@@ -68,12 +71,14 @@ class World:
         watch = ShellWatch(self._handled)
         limits, count = self.scenario.thresholds, self.scenario.orchestrators
         self.shells = [SimShell(self.server, f"o{n}", limits, watch) for n in range(count)]
+        self.limit_checks.shells = self.shells
         self.agents = [FakeAgent(self.server, profile, self.log) for profile in self.scenario.profiles]
         self.ledger_checks.agents.update({agent.agent_id: agent for agent in self.agents})
         self.router = FakeRouter(self.server)
         self.client = FakeClient(self.server, orders)
         checks = self.operator_checks
         self.operator = FakeOperator(self.server, KINDS, checks.dead, checks.requeued)
+        self.limiter = FakeLimiter(self.server, self.scenario.changes)
         self.faults = Faults(self.scenario, self.server, self.shells, self.agents, self.router, self.client)
 
     def run(self) -> Report:
@@ -85,6 +90,7 @@ class World:
         self.core_checks.compare_with_fresh()
         self.faults.mend()
         self.operator.calm_down()
+        self.limiter.calm_down()
         self.ledger_checks.calm_since = self.loop.now
         healed_s = self._wait_for_the_end()
         if not self.ledger_checks.violations:
@@ -104,10 +110,12 @@ class World:
     def _stored(self, message: Message) -> None:
         self.operator_checks.stored(message)
         self.ledger_checks.stored(message)
+        self.limit_checks.stored(message)
 
     def _handled(self, shell: SimShell, event: events.Event, done: list[instructions.Instruction]) -> None:
         self.core_checks.handled(shell, event, done)
         self.operator_checks.handled(shell, event, done)
+        self.limit_checks.handled(shell, event, done)
 
     def _start(self) -> None:
         self.loop.trace("scenario", self.scenario)
@@ -121,6 +129,8 @@ class World:
         self.client.start()
         if self.scenario.has_operator:
             self.operator.start()
+        if self.scenario.changes:
+            self.limiter.start()
         self.faults.plan()
         self._all_know_all()
 

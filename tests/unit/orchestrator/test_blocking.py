@@ -11,7 +11,9 @@ from outrider.broker.flows import OnFailure, Waits
 from outrider.broker.messages import AttemptError, TaskEnvelope
 from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.states import ErrorClass
+from outrider.broker.subjects import LedgerAddress
 from outrider.ledger.entries import Assigned, Blocked, Closed, Entry
+from outrider.ledger.fold import Story
 from outrider.ledger.rules import Phase
 from outrider.orchestrator import events
 from outrider.orchestrator import instructions as do
@@ -311,3 +313,18 @@ def test_other_groups_and_higher_numbers_do_not_count() -> None:
     succeed(d, "h-0", other)
     succeed(d, "g-7", more)
     assert phase(d, "g-hook") is TaskPhase.BLOCKED
+
+
+def test_a_parent_at_hand_whose_end_passed_us_by_is_read_and_let_go() -> None:
+    d = Drive()
+    d.join()
+    d.pull("first", waits=Waits(("q",)))
+    d.pull("t1", waits=Waits(("p",)))
+    d.pull("p", waits=Waits(("r",)))
+    d.feed(events.ParentsRead((("q", "queued"), ("p", "cancelled"), ("r", "queued"))))
+    assert d.last(do.ReadStory).task_id == "p"
+    story = Story("p")
+    story.apply(9, LedgerAddress("p", "orchestrator", "me"), Closed("p", 0, "cancelled", "asked"))
+    d.feed(events.StoryRead("p", story))
+    assert "p" not in d.core.memory.tasks
+    assert "p" in [i.task_id for i in d.all(do.AckTask)]

@@ -10,6 +10,7 @@ from outrider.broker.limits import Limit
 from outrider.broker.messages import AttemptError
 from outrider.broker.outcomes import Failed, Succeeded, Usage
 from outrider.broker.states import ErrorClass
+from outrider.ledger.fold import Record
 from outrider.orchestrator import events
 from outrider.orchestrator import instructions as do
 from outrider.orchestrator.limit_book import LimitBook
@@ -173,6 +174,20 @@ def test_a_refusal_read_from_the_ledger_holds_back_only_as_long_as_was_asked() -
     held = d.core.stats().limits
     assert held is not None
     assert held[0].held_s == pytest.approx(5.0)
+
+
+def test_a_start_counts_from_now_however_wrong_the_wall_clock_is() -> None:
+    d = Drive()
+    d.feed(events.LimitSet(Limit("echo", rate=1, per_s=10.0)))
+    d.join(slots=5)
+    d.pull("t1")
+    d.route_by_rule()
+    ours = Record(1, "t.ledger.t1.orchestrator.me", d.last(do.Write).entry)
+    d.feed(events.EntryStored(ours, d.now - 86_400.0))
+    d.pull("t2")
+    assert not d.core.memory.round
+    d.wait(10.5, step=0.05)
+    assert [task.task_id for task in d.last(do.Route).request.tasks] == ["t2"]
 
 
 def test_only_the_keeper_takes_new_room_at_once_and_another_a_moment_later() -> None:
