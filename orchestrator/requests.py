@@ -40,6 +40,7 @@ from outrider.broker.service import Endpoints
 from outrider.broker.states import TERMINAL, AgentState, TaskState
 from outrider.broker.subjects import Subjects, check_name, parse_agent
 from outrider.broker.views import AgentList, TaskView
+from outrider.ledger.fold import Record
 from outrider.ledger.reader import LedgerReader, fold_stored
 from outrider.ledger.settling import outcome_epochs, settle
 from outrider.orchestrator import events
@@ -83,7 +84,7 @@ class Requests:
         self._post = post
         self._ledger = LedgerReader(connection, subjects)
         me, limits, appender = core.memory.me, core.memory.thresholds, effects.appender
-        self._waiting = WaitingTasks(connection, subjects, me, appender)
+        self._waiting = WaitingTasks(connection, subjects, me, appender, self._recorded)
         objects = ObjectStore(connection, subjects, appender, LARGEST_OBJECT_BYTES, clock)
         streams = Streams(TaskLookup(connection, subjects, self._ledger), self._waiting, objects)
         self._submission = Submission(subjects, core, appender, clock, streams, self._arrange)
@@ -101,13 +102,15 @@ class Requests:
             self._ledger,
             clock,
             core.memory.tasks.__contains__,
-            on_ended=lambda task_id: post(events.MayHaveEnded(task_id)),
         )
         desk = Desk(subjects, core, appender, clock, post)
         self._letters = LetterDesk(desk, self._ledger, self._submission)
         self._pauses = PauseDesk(desk, self._until_told)
         self._estimates = EstimateDesk(connection, subjects, core)
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+
+    def _recorded(self, record: Record) -> None:
+        self._post(events.EntryStored(record, self._clock.now()))
 
     async def add_to(self, endpoints: Endpoints) -> None:
         s = self._subjects

@@ -41,11 +41,8 @@ class QueueSweep:
         ledger: LedgerReader,
         clock: Clock,
         is_held: Callable[[str], bool],
-        *,
-        on_ended: Callable[[str], None],
     ) -> None:
         """`is_held` tells of tasks that the core has in hand and ends by itself."""
-        self._on_ended = on_ended
         self._connection = connection
         self._subjects = subjects
         self._waiting = waiting
@@ -127,10 +124,11 @@ class QueueSweep:
         if self._is_held(entry.task_id):
             return
         story = await self._ledger.story(entry.task_id)
-        if not story.epoch and not await self._waiting.record(entry, story.expect, self._clock.wall()):
+        if story.epoch:
+            self._waiting.found_over(story)
+        elif not await self._waiting.record(entry, story.expect, self._clock.wall()):
             return
         await self._waiting.remove(stored.seq)
-        self._on_ended(entry.task_id)
         log.info("task %s is %s: %s", entry.task_id, entry.type, entry.reason)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from outrider.broker.codec import decode, encode
@@ -12,14 +13,22 @@ from outrider.broker.messages import TaskEnvelope
 from outrider.broker.pipeline import Appender, guard
 from outrider.broker.subjects import Subjects
 from outrider.ledger.entries import Closed
+from outrider.ledger.fold import Record, Story
 
 
 class WaitingTasks:
     """TASKS by task id, read without taking anything from it."""
 
     def __init__(
-        self, connection: Connection, subjects: Subjects, orchestrator_id: str, appender: Appender
+        self,
+        connection: Connection,
+        subjects: Subjects,
+        orchestrator_id: str,
+        appender: Appender,
+        on_recorded: Callable[[Record], None],
     ) -> None:
+        """`on_recorded` is told of ends that were stored past the core, which may not receive them back."""
+        self._on_recorded = on_recorded
         self._connection = connection
         self._subjects = subjects
         self._me = orchestrator_id
@@ -65,7 +74,16 @@ class WaitingTasks:
         subject = self._subjects.ledger_orchestrator(entry.task_id, self._me)
         over = self._subjects.story(entry.task_id)
         try:
-            await self._appender.append(subject, encode(replace(entry, at=wall_at)), guard(expect, over))
+            seq = await self._appender.append(
+                subject, encode(replace(entry, at=wall_at)), guard(expect, over)
+            )
         except WrongSequence:
             return False
+        self._on_recorded(Record(seq, subject, entry))
         return True
+
+    def found_over(self, story: Story) -> None:
+        """The ledger holds the end of a task that still waited: the receipt of it may have been lost."""
+        if isinstance(story.last, Closed):
+            subject = self._subjects.ledger_orchestrator(story.task_id, story.owner)
+            self._on_recorded(Record(story.epoch, subject, story.last))

@@ -25,6 +25,8 @@ from tests.sim.scenario import Scenario
 
 SLACK_S = 0.01
 SETTLED_WITHIN_S = 9.0
+SWEPT_WITHIN_S = 25.0
+"""Recovery, two sweeps, and what they wait for when something on the way was lost."""
 CANCELLED_WITHIN_S = 9.0
 """A few seconds more than two rounds of asking, for what was buffered when the faults stopped."""
 
@@ -212,6 +214,8 @@ class LedgerChecks:
         charged, uncharged, last, _, _ = before
         order = self.orders[case.task_id]
         now = self._server.loop.now
+        if charged + uncharged == 0:
+            self._judge_sweep(order, entry)
         if entry.type == "cancelled":
             is_meant = order.cancel_asked_at is not None or self._is_cancelled_by_parent(order)
             self.must(is_meant, "nothing is cancelled unasked", entry)
@@ -231,6 +235,17 @@ class LedgerChecks:
             is_poison = len(case.lost_on) >= self._limits.lost_before_poison
             said_so = entry.error_class == "poison"
             self.must(is_poison or not said_so, "poison killed several agents", entry)
+
+    def _judge_sweep(self, order: Order, entry: Closed) -> None:
+        """What waits in vain, or makes no sense, is ended soon, whether or not anybody can do its kind."""
+        is_swept = entry.type == "expired" or order.is_malformed
+        if not is_swept or self.calm_since is None or order.accepted_at is None:
+            return
+        since = max(self.calm_since, order.accepted_at)
+        if not order.is_malformed and order.deadline is not None:
+            since = max(since, order.deadline)
+        is_soon = self._server.loop.now - since < SWEPT_WITHIN_S
+        self.must(is_soon, "what cannot be done any more is ended soon", entry)
 
     def removed(self, message: Message) -> None:
         """A task leaves the queue."""

@@ -17,6 +17,7 @@ from tests.sim.temper import POISON, Profile, Temper
 from tests.sim.wire import Weather
 
 KINDS = ("chat", "echo")
+UNSERVED = "rare"
 
 QUICK = Thresholds(
     heartbeat_s=2.0,
@@ -114,7 +115,29 @@ def draw(random: Random) -> Scenario:
         has_operator=random.random() < 0.4,
         changes=[],
     )
-    return _limited(random, scenario) if random.random() < 0.5 else scenario
+    if random.random() < 0.5:
+        scenario = _limited(random, scenario)
+    if random.random() < 0.4:
+        scenario.orders.extend(_unserved(random, until_s))
+    return scenario
+
+
+def _unserved(random: Random, until_s: float) -> list[Order]:
+    """Tasks of a kind that no agent can do: they expire, or make no sense at all."""
+    orders = []
+    for number in range(random.randint(1, 3)):
+        submit_at = random.uniform(0.0, until_s * 0.8)
+        deadline_at = EPOCH + submit_at + random.uniform(0.5, 15.0)
+        envelope = TaskEnvelope(
+            UNSERVED,
+            None,
+            f"u-{number}",
+            random.choice(PRIORITIES),
+            deadline_at,
+            submitted_at=EPOCH + submit_at,
+        )
+        orders.append(Order(envelope, submit_at, is_malformed=random.random() < 0.3))
+    return orders
 
 
 def _limited(random: Random, scenario: Scenario) -> Scenario:
@@ -174,9 +197,14 @@ def _orders(random: Random, until_s: float) -> list[Order]:
 def _wait(random: Random, order: Order, before: list[Order]) -> None:
     on_failure = random.choice((None, OnFailure.RUN))
     parents = random.sample(before, min(len(before), random.choice((1, 1, 2, 3))))
-    if random.random() < 0.2:
+    if random.random() < 0.2 and not any(o.envelope.after_group for o in before):
         parents = before
-        waits: dict[str, Any] = {"after_group": "t", "after_group_size": len(before)}
+        # Not t-<number>, which would be a member of the group.
+        waits: dict[str, Any] = {
+            "after_group": "t",
+            "after_group_size": len(before),
+            "task_id": f"hook-{order.task_id}",
+        }
     else:
         waits = {"after": tuple(parent.task_id for parent in parents)}
     order.envelope = replace(order.envelope, on_failure=on_failure, **waits)

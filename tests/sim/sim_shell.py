@@ -28,6 +28,7 @@ from tests.sim.sim_effects import Held, SimEffects, Wires, beat_event
 from tests.sim.sim_feed import SimFeed, SimQueue
 from tests.sim.sim_limits import SimLimits
 from tests.sim.sim_requests import SimRequests
+from tests.sim.sim_sweep import SimSweep
 from tests.sim.wire import Node
 
 TICK_S = 0.5
@@ -51,6 +52,7 @@ class SimShell(Node):
     requests: SimRequests
     desks: SimDesks
     limits: SimLimits
+    sweep: SimSweep
     queue: SimQueue
     feed: SimFeed
 
@@ -80,6 +82,7 @@ class SimShell(Node):
         self.requests = SimRequests(self._server, self, self.core, self.effects, self.post)
         self.desks = SimDesks(self._server, self, self.core, self.effects, self.post)
         self.limits = SimLimits(self._server, self, self.core, self.effects.appender, self.post)
+        self.sweep = SimSweep(self._server, self, self.core, self.effects, self.post)
         self.queue = SimQueue(self._server, self, self.core.window, self._pulled)
         watch_s = self._thresholds.owner_silent_s
         me = self.orchestrator_id
@@ -100,6 +103,7 @@ class SimShell(Node):
         self.requests.serve()
         self.desks.serve()
         self.limits.serve()
+        self.sweep.run_forever()
 
     def post(self, event: events.Event) -> None:
         """Put an event into the inbox; the loop folds it in order."""

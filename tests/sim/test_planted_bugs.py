@@ -10,6 +10,7 @@ from tests.sim import (  # noqa: F401 - they register the bugs
     planted_flow_bugs,
     planted_limit_bugs,
     planted_overload,
+    planted_queue_bugs,
     planted_snapshot_bugs,
 )
 from tests.sim.planting import BUGS, planted

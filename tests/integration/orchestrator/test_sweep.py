@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from outrider.broker.codec import encode
+from outrider.broker.codec import dump, encode
 from outrider.broker.messages import TaskEnvelope
 from outrider.broker.pipeline import Appender
 from outrider.broker.states import TaskState
@@ -67,6 +67,17 @@ async def test_what_cannot_be_read_is_dead_and_leaves_the_queue(fleet: Fleet, qu
         return await waiting(fleet) == 0
 
     await eventually(none_waits, what="an empty queue")
+
+
+async def test_what_the_sweep_gives_up_is_listed_with_the_dead_letters(fleet: Fleet, queue: Appender) -> None:
+    await queue.append(f"{fleet.subjects.fleet}.task.nobody.5.garbage", b"\xc1\xff")
+    await fleet.ended("garbage", TaskState.DEAD)
+
+    async def is_listed() -> bool:
+        answer = await fleet.ask(fleet.subjects.dead, dump({}))
+        return [letter["task_id"] for letter in answer["letters"]] == ["garbage"]
+
+    await eventually(is_listed, what="the dead letter")
 
 
 async def test_a_message_of_a_task_that_the_ledger_knows_goes_without_a_word(
