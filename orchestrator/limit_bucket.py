@@ -33,6 +33,9 @@ class Holder:
     tokens: float
     started_at: float | None = None
     """When the ledger had its attempt; None while that is being written."""
+    is_in_starts: bool = False
+    is_in_tokens: bool = False
+    """Whether the window in force has counted it: what it has not, it must not take back."""
 
 
 @dataclass(slots=True)
@@ -65,10 +68,14 @@ class Bucket:
             self.starts = None
         elif self.starts is None or self.starts.period_s != limit.per_s:
             self.starts = Window(limit.per_s)
+            for holder in self.holders.values():
+                holder.is_in_starts = False
         if limit.tokens_per_minute is None:
             self.tokens = None
         elif self.tokens is None:
             self.tokens = Window(MINUTE_S)
+            for holder in self.holders.values():
+                holder.is_in_tokens = False
         self.limit = limit
 
     # ---- room
@@ -149,8 +156,10 @@ class Bucket:
         del self.unbegun[task_id]
         if self.starts is not None:
             self.starts.spend(at, 1.0)
+            holder.is_in_starts = True
         if self.tokens is not None:
             self.tokens.spend(at, holder.tokens)
+            holder.is_in_tokens = True
 
     def leave(self, task_id: str, now: float) -> None:
         """The task occupies no agent any more."""
@@ -169,14 +178,16 @@ class Bucket:
         holder = self.holders.get(task_id)
         if holder is None or holder.started_at is None:
             return
-        if self.tokens is not None:
+        if self.tokens is not None and holder.is_in_tokens:
             self.tokens.correct(holder.started_at, tokens - holder.tokens)
         holder.tokens = tokens
 
     def never_began(self, task_id: str) -> None:
         """The agent refused the attempt: nothing was spent."""
         holder = self.holders.get(task_id)
-        if holder is not None and holder.started_at is not None and self.starts is not None:
+        if holder is None or holder.started_at is None:
+            return
+        if self.starts is not None and holder.is_in_starts:
             self.starts.correct(holder.started_at, -1.0)
         self.settle(task_id, 0.0)
 

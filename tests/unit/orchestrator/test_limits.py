@@ -190,6 +190,21 @@ def test_a_start_counts_from_now_however_wrong_the_wall_clock_is() -> None:
     assert [task.task_id for task in d.last(do.Route).request.tasks] == ["t2"]
 
 
+def test_what_a_new_budget_has_not_counted_is_not_taken_from_it() -> None:
+    d = Drive()
+    d.feed(events.LimitSet(Limit("echo", concurrency=9), 1))
+    d.join(slots=5)
+    old = d.run("old", facts=TaskFacts(max_tokens=900))
+    d.feed(events.LimitSet(Limit("echo", tokens_per_minute=150), 2))
+    d.run("t1", facts=TaskFacts(max_tokens=100))
+    d.record(Succeeded("old", 1, "a", old, usage=Usage(0, 10)), "a")
+    d.pull("t2", facts=TaskFacts(max_tokens=100))
+    assert not d.core.memory.round
+    listed = d.core.stats().limits
+    assert listed is not None
+    assert listed[0].tokens == 100
+
+
 def test_only_the_keeper_takes_new_room_at_once_and_another_a_moment_later() -> None:
     at_once = 0
     for n in range(30):
