@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from typing import Any
 
-from outrider.cli import model_commands, router_commands
+from outrider.cli import model_commands, replay_command, router_commands
 from outrider.cli.config import surroundings
 from outrider.cli.exit_codes import OK
 from outrider.cli.output import as_json, data, document
@@ -33,7 +33,7 @@ def _add_router(commands: Commands) -> None:
     router.add_argument("--policy", choices=("model", "random"), help="random is for comparison only")
     router.set_defaults(run=run_router)
     inner = router.add_subparsers(
-        metavar="serve|train|show|models|rollback|key|stats|eval|explain", parser_class=Parser
+        metavar="serve|train|show|models|rollback|key|stats|eval|explain|replay", parser_class=Parser
     )
     serve = add_command(inner, "serve", "run a router (the default)", "outrider router serve")
     serve.add_argument("--policy", choices=("model", "random"), default=argparse.SUPPRESS)
@@ -44,6 +44,7 @@ def _add_router(commands: Commands) -> None:
     show.set_defaults(run=show_router)
     model_commands.add_to(inner)
     router_commands.add_to(inner)
+    replay_command.add_to(inner)
 
 
 def run_orchestrator(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from outrider.broker.config import NatsSettings
 from outrider.broker.errors import MissingExtra
 
-__all__ = ["evaluate", "key", "models", "rollback", "serve", "show", "train"]
+__all__ = ["evaluate", "key", "models", "replay", "rollback", "serve", "show", "train"]
 
 
 def _need_packages() -> None:
@@ -122,3 +122,23 @@ def evaluate(
     from outrider.router.evaluation.run import evaluate as run  # noqa: PLC0415
 
     return run(folder, Plan(policies=policies or POLICIES, **plan), tell)
+
+
+async def replay(
+    settings: NatsSettings,
+    fleet: str,
+    state_folder: Path,
+    since_s: float,
+    *,
+    policy: str | None = None,
+    model: str | None = None,
+) -> dict[str, Any]:
+    """What another policy or model would have changed, by the decisions of the last `since_s` seconds.
+
+    Raises MissingExtra, UnknownPolicy, InvalidName, ModelRefused, NatsUnavailable or WrongCredentials.
+    """
+    _need_packages()
+    from outrider.router.counterfactual.replay import Question  # noqa: PLC0415
+    from outrider.router.counterfactual.replay import replay as run  # noqa: PLC0415
+
+    return await run(settings, fleet, state_folder, Question(since_s, policy, model))

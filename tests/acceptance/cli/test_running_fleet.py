@@ -309,3 +309,39 @@ def test_a_paused_kind_waits_until_it_is_resumed(run: Run) -> None:
     assert run("task", "watch", submitted.out.strip()).code == 0
     assert run("pause", "nobodys").code == 4
     assert run("resume").code == 2
+
+
+def test_a_replay_of_the_recorded_policy_changes_nothing_and_another_is_estimated(run: Run) -> None:
+    lines = b"\n".join(b"%d" % number for number in range(40))
+    assert run("group", "submit", "echo", "--lines", "-", "--name", "replayed", stdin=lines).code == 0
+    assert run("group", "wait", "replayed", "--within", "30").code == 0
+    same = run("router", "replay", "--since", "1h", "--policy", "recorded", "--json")
+    assert same.code == 0
+    assert same.document["decisions"] >= 40
+    nothing = {"estimate": 0.0, "low": 0.0, "high": 0.0}
+    assert same.document["change"] == dict.fromkeys(("mean_s", "p95_s", "p99_s"), nothing)
+    for which in (("--policy", "least_outstanding"), ("--model", "serving")):
+        said = run("router", "replay", *which, "--json").document
+        parts = said["matched_share"] + said["modelled_share"] + sum(said["unjudged"].values())
+        assert parts == pytest.approx(1.0)
+    shown = run("router", "replay", "--policy", "recorded")
+    assert shown.code == 0
+    assert "estimate: matched" in shown.out
+    assert "SOJOURN" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (("--policy", "best"), 2, "unknown_policy"),
+        (("--model", "no-such-model"), 1, "model_refused"),
+        (("--model", "../elsewhere"), 2, "invalid_name"),
+        (("--policy", "random", "--model", "serving"), 2, "usage"),
+        ((), 2, "usage"),
+    ],
+)
+def test_a_replay_of_what_is_not_known_is_refused(
+    run: Run, arguments: tuple[str, ...], code: int, error: str
+) -> None:
+    said = run("router", "replay", *arguments, "--json")
+    assert (said.code, said.document["error"]["code"]) == (code, error)

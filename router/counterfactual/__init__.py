@@ -1,0 +1,1 @@
+"""Counterfactual replay: would another policy or model have been better on the decisions the ledger holds?"""
