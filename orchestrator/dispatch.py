@@ -98,7 +98,7 @@ def route(m: Memory, picked: list[TaskRecord], agents: list[AgentRecord], *, may
     m.rounds += 1
     shared = all(agent.kinds == agents[0].kinds for agent in agents)
     tasks = {task.task_id: _route_task(m, task, agents, shared) for task in picked}
-    m.round = Round(m.rounds, tasks, may_hold)
+    m.round = Round(m.rounds, tasks, may_hold, m.agents.freed)
     kinds = {task.kind for task in picked}
     offered = tuple(_route_agent(agent, kinds) for agent in agents)
     request = RouteRequest(tuple(tasks.values()), offered, may_hold=may_hold)
@@ -141,7 +141,7 @@ def routed(
         else:
             doubtful.append(task)
     if round_.may_hold and not set(held).isdisjoint(round_.tasks) and _anybody_busy(m, round_):
-        set_aside(m, left)
+        set_aside(m, left, round_.freed)
         left = []
     elif len(left) == len(asked):
         left, doubtful = [], left

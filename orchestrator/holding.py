@@ -36,13 +36,13 @@ def must_wait(m: Memory, kind: str) -> bool:
     return False
 
 
-def set_aside(m: Memory, tasks: Iterable[TaskRecord]) -> None:
-    """Leave tasks of a round waiting."""
+def set_aside(m: Memory, tasks: Iterable[TaskRecord], freed: int) -> None:
+    """Leave tasks of a round waiting that was put when so many slots had got free."""
     for task in tasks:
         task.move(Trigger.PUT_BACK)
         aside = m.aside.setdefault(task.kind, Aside())
         aside.tasks.append(task.task_id)
         aside.is_backlog = task.kind in m.ready.kinds()
-        aside.freed = m.agents.freed
+        aside.freed = freed
         aside.until = m.now + m.thresholds.hold_look_s
         m.counters["held_for_a_full_agent"] += 1

@@ -91,6 +91,8 @@ class Round:
     number: int
     tasks: dict[str, RouteTask]
     may_hold: bool = False
+    freed: int = 0
+    """What `AgentTable.freed` was when the question was put: a slot that gets free meanwhile is news."""
 
 
 @dataclass(slots=True)

@@ -62,6 +62,19 @@ def test_a_free_slot_another_task_or_some_time_brings_it_up_again() -> None:
         assert "t1" in [task.task_id for task in d.last(do.Route).request.tasks]
 
 
+def test_a_slot_that_gets_free_while_the_router_thinks_is_not_overlooked() -> None:
+    d = busy_fleet()
+    d.pull("t1")
+    before = rounds(d)
+    d.join("c")
+    assert rounds(d) == before, "one round at a time"
+    hold(d, "t1")
+    assert rounds(d) == before + 1
+    assert "c" in [agent.agent_id for agent in d.last(do.Route).request.agents]
+    hold(d, "t1")
+    assert rounds(d) == before + 1, "and it is asked once"
+
+
 def test_behind_a_backlog_a_new_task_changes_nothing() -> None:
     d = busy_fleet(hold_ahead=1)
     d.pull("t0")
