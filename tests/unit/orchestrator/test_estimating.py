@@ -78,6 +78,17 @@ def test_behind_a_queue_it_waits_for_all_slots_together() -> None:
     assert 7.0 < found.p90_s < 8.0
 
 
+def test_behind_a_queue_the_task_may_get_the_slow_agent() -> None:
+    drive = Drive()
+    drive.join("fast")
+    drive.join("slow")
+    found = estimated(drive, 8, forecast(fast=1.0, slow=4.0))
+    assert found.service_s == pytest.approx(1.6)  # four of five tasks run on the fast one
+    assert found.p50_s is not None
+    assert found.p90_s is not None
+    assert found.p90_s - found.p50_s > 6.0 - 1.6  # one in five does not
+
+
 def test_what_runs_on_an_agent_is_waited_for() -> None:
     drive = Drive()
     drive.join("a")
