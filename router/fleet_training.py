@@ -86,7 +86,10 @@ def key_problem(store: ModelStore, decisions: Sequence[Decision]) -> KeyProblem 
 
     The key in a decision is its writer's word; it can keep a training from happening and nothing else.
     """
-    own = public_key(store.keys) if can_sign(store.keys) else ""
+    try:
+        own = public_key(store.keys) if can_sign(store.keys) else ""
+    except KeyProblem as problem:
+        return problem
     if own and own == store.key:
         return None
     known = store.key or next((d.key for d in reversed(decisions) if d.key), "")

@@ -34,6 +34,11 @@ TRAINED_WITHIN_S = 1500.0
 AGAIN_S = 60.0
 
 
+def _told(error: Exception) -> str:
+    hint = getattr(error, "hint", "")
+    return f"{error} ({hint})" if hint and hint not in str(error) else str(error)
+
+
 class ModelKeeping:
     """What one replica knows of the decisions. `on_promoted` is called when its store points elsewhere."""
 
@@ -70,7 +75,7 @@ class ModelKeeping:
                 pause_s = self._settings.reload_s
             except (OutriderError, OSError) as error:
                 level = logging.DEBUG if not self._connection.is_connected else logging.ERROR
-                log.log(level, "the fleet's model is not taken over: %s; serving on as before", error)
+                log.log(level, "the fleet's model is not taken over: %s; serving on as before", _told(error))
                 pause_s = min(max(2 * pause_s, 1.0), LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)
 
@@ -108,7 +113,8 @@ class ModelKeeping:
             found = self._due(tried_at)
             if found is None or not self._connection.is_connected:
                 continue
-            with suppress(OutriderError):
+            # Whatever is wrong with NATS or the disk, `follow` says; a request never suffers from it.
+            with suppress(OutriderError, OSError):
                 if (await self._models.lease()).is_held(time.time()):
                     continue
                 await self.look()

@@ -41,12 +41,12 @@ class Site:
         signing_key(ModelStore(self.here).keys)
         self.env_elsewhere = {**ENV, "OUTRIDER_MODEL_KEY": router.key(self.here)}
 
-    async def history(self, rows: int = ROWS) -> None:
+    async def history(self, rows: int = ROWS, p50_s: float | None = None) -> None:
         """Services that follow the prompt's length by a rule that no shipped model knows."""
         writer = await LedgerWriter(self.connection, self.subjects).start()
         for number in range(rows):
             chars = (20, 200, 2000)[number % 3]
-            await writer.run("fast" if number % 2 else "slow", 3.0 if chars == 200 else 0.3, chars)
+            await writer.run("fast" if number % 2 else "slow", 3.0 if chars == 200 else 0.3, chars, p50_s)
 
     async def train(self) -> str:
         report = await router.train(self.settings, self.subjects.fleet, self.here, env=ENV)
@@ -206,6 +206,28 @@ async def test_routers_train_by_themselves_once_it_is_due_and_only_one_of_them(s
         await site.all_serve(str(decision["version"]))
         assert len(await site.decisions()) == 1
     assert not [what for what in seen if what.startswith(("lost", "incomplete"))]
+
+
+async def test_predictions_that_go_wrong_start_a_training(site: Site) -> None:
+    env = {**ENV, "OUTRIDER_ROUTER_RETRAIN_GAP_S": "0", "OUTRIDER_ROUTER_RETRAIN_S": "0"}
+    async with running(site.settings, site.subjects, site.here, env=env):
+        await site.history(p50_s=30.0)
+
+        async def decided() -> list[dict[str, object]] | None:
+            return await site.decisions() or None
+
+        (decision,) = await eventually(decided, 60, what="a training")
+        assert (decision["outcome"], decision["trigger"]) == ("promoted", "drift")
+        await site.all_serve(str(decision["version"]))
+
+
+async def test_a_damaged_key_stops_no_router(site: Site) -> None:
+    (ModelStore(site.here).keys / "model.pub").write_bytes(b"\xff\xfe")
+    env = {**ENV, "OUTRIDER_ROUTER_RETRAIN_GAP_S": "0"}
+    async with running(site.settings, site.subjects, site.here, env=env):
+        await site.all_serve(SHIPPED)
+    with pytest.raises(KeyProblem, match="cannot be used"):
+        await site.train()
 
 
 async def test_one_training_at_a_time(site: Site, connection: Connection) -> None:

@@ -74,10 +74,11 @@ class LedgerWriter:
         await self._appender.start()
         return self
 
-    async def run(self, agent: str, seconds: float, chars: int = 260) -> None:
+    async def run(self, agent: str, seconds: float, chars: int = 260, p50_s: float | None = None) -> None:
         task_id, s = uuid.uuid4().hex, self._subjects
         facts = TaskFacts(chars + 40, chars, 1, 64)
-        assigned = Assigned(task_id, 1, agent, "i", 0, "chat", 5, RouteReason.MODEL, facts=facts, slots=4)
+        reason = RouteReason.MODEL
+        assigned = Assigned(task_id, 1, agent, "i", 0, "chat", 5, reason, facts=facts, slots=4, p50_s=p50_s)
         epoch = await self._appender.append(s.ledger_orchestrator(task_id, "o1"), encode(assigned))
         outcome = Succeeded(task_id, 1, agent, epoch, service_s=seconds)
         await self._appender.append(s.ledger_agent(task_id, agent), encode(outcome))
