@@ -37,6 +37,8 @@ class Start:
     tokens: float
     is_live: bool = True
     is_rejected: bool = False
+    known: int = 0
+    """The last word on limits that its writer knew when it let it into a round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class LimitChecks:
         self._starts[message.seq] = start
         shell = next((s for s in self.shells if s.orchestrator_id == writer and s.is_alive), None)
         known = self._granted.get((writer, entry.task_id))
+        start.known = known or 0
         if shell is None or known is None:
             return
         for scope in (ANY, entry.kind):
@@ -150,7 +153,9 @@ class LimitChecks:
                 others = sum(s.is_live and (s.seq == new.seq or s.at < new.at - AT_ONCE_S) for s in alike)
                 rule = "no more at once than the limit, whoever starts them"
                 self._ledger.must(others <= limit.concurrency, rule, f"{others} of {limit}, {new}")
-        counted = [s for s in sure if s.at >= since and s.seq > shell.feed.snapshot_seq]
+        # What was on its way when a limit was set is not counted by it.
+        word = max((w.seq for w in self._words if w.seq <= known and w.limit.kind == scope), default=0)
+        counted = [s for s in sure if s.at >= since and s.seq > shell.feed.snapshot_seq and s.known >= word]
         if self._scenario.is_skewed:
             counted = [s for s in counted if s.writer == new.writer]
         self._judge_windows(new, limit, counted)
