@@ -124,7 +124,7 @@ async def test_errors_are_answered_in_json_even_to_nonsense(fleet: Fleet, tmp_pa
     assert answer["error"]["code"] == "malformed"
     answer = await request(fleet, tmp_path, "submit", '{"kind":"echo","priority":"high"}')
     assert "priority" in answer["error"]["message"]
-    assert await request(fleet, tmp_path, "agents", "") == {"agents": [], "kinds": []}
+    assert await request(fleet, tmp_path, "agents", "") == {"agents": [], "kinds": [], "paused": []}
 
 
 @pytest.mark.usefixtures("echo")
