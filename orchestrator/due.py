@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from outrider.broker.codec import encode
 from outrider.broker.connection import ApiError, Connection
@@ -32,6 +32,17 @@ ASK_EVERY_S = 1.0
 TRY_AGAIN_S = 1.0
 EARLY_S = 0.5
 """A fire that much before its announced time is a repeat of the one before."""
+
+REMEMBERED_FIRES = 8
+
+
+class Fire(NamedTuple):
+    """One message of a cron schedule: its place in LATER, when it was stored, and the next time announced."""
+
+    seq: int
+    at: float
+    next_at: float
+
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 OnDebounced = Callable[[Scheduled, float], Coroutine[Any, Any, TaskEnvelope | None]]
@@ -124,17 +135,18 @@ class DueTasks:
     async def _fire(self, task: Scheduled, pulled: Pulled) -> TaskEnvelope | None:
         """The task of one fire; None for a repeat, which a server that was killed makes of its last fire."""
         name, which = f"cron-{task.envelope.task_id}", _identity(task)
+        this = Fire(pulled.seq, pulled.stored_at, _announced(pulled))
         while True:
             last = await self._keys.read(name)
-            if last.value.get("schedule") == which:
-                if last.value.get("seq") == pulled.seq:
-                    break
-                if pulled.stored_at < last.value.get("next_at", 0.0) - EARLY_S:
-                    log.info("schedule %s fired twice for one time, once counts", task.envelope.task_id)
-                    return None
-            fired = {"schedule": which, "seq": pulled.seq, "next_at": _announced(pulled)}
+            known = _fires(last.value) if last.value.get("schedule") == which else []
+            if this.seq in (fire.seq for fire in known):
+                break
+            if is_repeat(this, known):
+                log.info("schedule %s fired twice for one time, once counts", task.envelope.task_id)
+                return None
+            newest = sorted([*known, this])[-REMEMBERED_FIRES:]
             try:
-                await self._keys.change(name, fired, last)
+                await self._keys.change(name, {"schedule": which, "fires": [list(f) for f in newest]}, last)
                 break
             except WrongSequence:
                 continue
@@ -150,6 +162,18 @@ class DueTasks:
             )
         except WrongSequence:
             log.debug("%s waits already", task_id)
+
+
+def is_repeat(this: Fire, known: Iterable[Fire]) -> bool:
+    """Whether the server fired for this time before or after, also when fires are handled out of order."""
+    return any(
+        this.at < other.next_at - EARLY_S if other.seq < this.seq else other.at < this.next_at - EARLY_S
+        for other in known
+    )
+
+
+def _fires(value: dict[str, Any]) -> list[Fire]:
+    return [Fire(int(seq), float(at), float(next_at)) for seq, at, next_at in value.get("fires", [])]
 
 
 def fire_of(envelope: TaskEnvelope, seq: int, fired_at: float) -> TaskEnvelope:

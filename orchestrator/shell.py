@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.05
 MOST_IN_INBOX = 20_000
+MOST_MET = 1_000
+"""Other orchestrators that are remembered; one beyond it is greeted again."""
 VERSION = "0.1.0"
 
 
@@ -81,6 +83,7 @@ class Shell:
         self._limits = LimitStore(connection, subjects, self.core, self._effects.appender, clock, self.post)
         self._endpoints = Endpoints(connection, "outrider-orchestrator", VERSION, "assigns tasks to agents")
         self._known_kinds: set[str] = set()
+        self._met: dict[str, None] = {}
         self._room = LedgerRoom(connection, subjects.ledger_stream, thresholds.ledger_check_s, self.post)
 
     def post(self, event: events.Event) -> None:
@@ -98,6 +101,8 @@ class Shell:
         await subscribe(self._effects.ping_inbox + ".*", self._ping_answered)
         await subscribe(s.all_heartbeats, self._heartbeat)
         await subscribe(s.all_pulses, self._pulse)
+        # Before anything is read: whoever writes after that has heard it, and answers with its own.
+        await self._send_pulse(stopping=False)
         await subscribe(s.all_chunks, self._chunk)
         self._connection.on_link(self._link_changed)
         self._spawn(_ends_when_closed(self._connection))
@@ -228,8 +233,19 @@ class Shell:
         event = self._door.pulse(message.data)
         if event is None or event.orchestrator_id == self.orchestrator_id:
             return
+        if not event.stopping:
+            await self._greet(event.orchestrator_id)
         self._feed.not_alone()
         self.post(event)
+
+    async def _greet(self, orchestrator_id: str) -> None:
+        """Pulse at once for one that is new: it must not think itself alone until our next pulse."""
+        if orchestrator_id in self._met:
+            return
+        self._met[orchestrator_id] = None
+        if len(self._met) > MOST_MET:
+            del self._met[next(iter(self._met))]
+        await self._send_pulse(stopping=False)
 
     async def _chunk(self, message: Any) -> None:
         # Signs of progress may be lost, and another comes soon: they alone must not fill the inbox.

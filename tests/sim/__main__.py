@@ -12,6 +12,7 @@ from tests.sim import (  # noqa: F401 - they register the bugs
     operator_bugs,
     planted_bugs,
     planted_flow_bugs,
+    planted_later_bugs,
     planted_limit_bugs,
     planted_overload,
     planted_queue_bugs,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from outrider.broker.pipeline import Pulled
 from outrider.broker.subjects import Subjects
 from tests.sim.fake_archive import FakeArchive
 from tests.sim.fake_jetstream import Delivery, FakeConsumer, FakeStream, Message, PubAnswer, matches
@@ -18,6 +19,8 @@ from tests.sim.wire import Link, Weather
 
 SUBJECTS = Subjects("t")
 ACK_WAIT_S = 6.0
+DUE = "due"
+"""The consumer of what schedules deliver."""
 PRIORITIES = (0, 5, 9)
 """Those that simulated tasks have; a consumer for each of the others would only cost time."""
 
@@ -94,6 +97,9 @@ class FakeServer:
     limits: FakeStream = field(
         default_factory=lambda: FakeStream([SUBJECTS.all_limits], keeps_last_only=True)
     )
+    keys: FakeStream = field(default_factory=lambda: FakeStream([SUBJECTS.all_keys], keeps_last_only=True))
+    later: Callable[[Delivery], Pulled] | None = None
+    """How a message of LATER looks to whoever pulls it, if there are schedules."""
     archive: FakeArchive = field(init=False)
     watchers: Watchers = field(default_factory=Watchers)
     is_up: bool = True
@@ -211,7 +217,7 @@ class FakeServer:
         if not self.has_jetstream:
             reply(UNHEARD)
             return
-        stream = next(s for s in (self.tasks, self.ledger, self.limits) if s.takes(subject))
+        stream = next(s for s in (self.tasks, self.ledger, self.limits, self.keys) if s.takes(subject))
         answer = stream.publish(subject, data, self.loop.now, expect, over)
         if answer.seq:
             self._stored(stream, stream.messages[answer.seq])
@@ -321,7 +327,7 @@ class FakeServer:
         if word == "-NAK":
             consumer.nak(seq, now, delay_s)
         else:
-            if self.tasks.at(seq) is not None:
+            if name != DUE and self.tasks.at(seq) is not None:
                 self.watchers.removed(delivery.message)
             consumer.ack(seq)
         self._pump(name)

@@ -24,6 +24,7 @@ from outrider.orchestrator.queue import HOLD_EVERY_S
 from tests.sim.fake_jetstream import Delivery, Message
 from tests.sim.fake_server import SUBJECTS, FakeServer, Reply
 from tests.sim.sim_desks import SimDesks
+from tests.sim.sim_due import SimDue
 from tests.sim.sim_effects import Held, SimEffects, Wires, beat_event
 from tests.sim.sim_feed import SimFeed, SimQueue
 from tests.sim.sim_limits import SimLimits
@@ -53,6 +54,7 @@ class SimShell(Node):
     desks: SimDesks
     limits: SimLimits
     sweep: SimSweep
+    due: SimDue
     queue: SimQueue
     feed: SimFeed
 
@@ -83,6 +85,7 @@ class SimShell(Node):
         self.desks = SimDesks(self._server, self, self.core, self.effects, self.post)
         self.limits = SimLimits(self._server, self, self.core, self.effects.appender, self.post)
         self.sweep = SimSweep(self._server, self, self.core, self.effects, self.post)
+        self.due = SimDue(self._server, self, self.effects, self.sweep.waiting)
         self.queue = SimQueue(self._server, self, self.core.window, self._pulled)
         watch_s = self._thresholds.owner_silent_s
         me = self.orchestrator_id
@@ -90,6 +93,7 @@ class SimShell(Node):
         subscribe = self._server.subscribe
         subscribe(self.link, SUBJECTS.all_heartbeats, self._heartbeat)
         subscribe(self.link, SUBJECTS.all_pulses, self._pulse)
+        self._send_pulse(stopping=False)
         subscribe(self.link, SUBJECTS.all_chunks, self._chunk)
         # Limits first: what the ledger tells counts against them.
         self.limits.begin(self.feed.begin)
@@ -104,6 +108,7 @@ class SimShell(Node):
         self.desks.serve()
         self.limits.serve()
         self.sweep.run_forever()
+        self.due.run_forever()
 
     def post(self, event: events.Event) -> None:
         """Put an event into the inbox; the loop folds it in order."""
@@ -213,6 +218,8 @@ class SimShell(Node):
     def _pulse(self, _: str, pulse: Pulse, __: Reply | None) -> None:
         if pulse.orchestrator == self.orchestrator_id:
             return
+        if pulse.orchestrator not in self.pulses_heard and not pulse.stopping:
+            self._send_pulse(stopping=False)
         self._note(pulse)
         self.feed.not_alone()
         self.post(events.PulseHeard(pulse.orchestrator, pulse.stopping))
@@ -234,6 +241,7 @@ class SimShell(Node):
         self.feed.link_changed(is_up=is_up)
         if is_up:
             self.queue.reconnected()
+            self.due.reconnected()
             self.queue.top_up()
 
     def stop(self) -> None:

@@ -31,11 +31,11 @@ class SimSweep:
         self._post = post
         self._limits = core.memory.thresholds
         connection, appender = cast(Any, HandConnection(server, node)), HandAppender(effects.appender)
-        waiting = WaitingTasks(connection, SUBJECTS, core.memory.me, cast(Any, appender), self._recorded)
+        self.waiting = WaitingTasks(connection, SUBJECTS, core.memory.me, cast(Any, appender), self._recorded)
         self.sweep = QueueSweep(
             connection,
             SUBJECTS,
-            waiting,
+            self.waiting,
             cast(Any, HandReader(server, node, server.ledger)),
             cast(Any, node.clock),
             core.memory.tasks.__contains__,

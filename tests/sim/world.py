@@ -12,6 +12,7 @@ from tests.sim.core_checks import CoreChecks
 from tests.sim.fake_agents import FakeAgent
 from tests.sim.fake_client import FakeClient
 from tests.sim.fake_jetstream import Message
+from tests.sim.fake_later import FakeLater, draw_schedules
 from tests.sim.fake_limiter import FakeLimiter
 from tests.sim.fake_operator import FakeOperator
 from tests.sim.fake_router import FakeRouter
@@ -78,6 +79,7 @@ class World:
         self.client = FakeClient(self.server, orders)
         checks = self.operator_checks
         self.operator = FakeOperator(self.server, KINDS, checks.dead, checks.requeued)
+        self.later = self._schedules(Random(f"schedules {seed}"))
         self.limiter = FakeLimiter(self.server, self.scenario.changes)
         self.faults = Faults(self.scenario, self.server, self.shells, self.agents, self.router, self.client)
 
@@ -107,7 +109,18 @@ class World:
             self.loop.lines,
         )
 
+    def _schedules(self, random: Random) -> FakeLater:
+        """In a third of the worlds there are some."""
+        has_some = random.random() < 0.35
+        until_s = self.scenario.faults_until_s
+        schedules = draw_schedules(random, KINDS, until_s) if has_some else []
+        later = FakeLater(self.server, self.ledger_checks, schedules)
+        if schedules:
+            self.server.later = later.pulled
+        return later
+
     def _stored(self, message: Message) -> None:
+        self.later.stored(message)
         self.operator_checks.stored(message)
         self.ledger_checks.stored(message)
         self.limit_checks.stored(message)
@@ -131,6 +144,7 @@ class World:
             self.operator.start()
         if self.scenario.changes:
             self.limiter.start()
+        self.later.start()
         self.faults.plan()
         self._all_know_all()
 
@@ -166,7 +180,12 @@ class World:
     def _is_done(self) -> bool:
         orders = self.client.orders.values()
         is_sent = all(order.accepted_at is not None or order.is_given_up for order in orders)
-        return is_sent and self.operator.is_content and not self.ledger_checks.unfinished()
+        return (
+            is_sent
+            and self.later.is_over
+            and self.operator.is_content
+            and not self.ledger_checks.unfinished()
+        )
 
     def _check_the_end(self) -> None:
         ended_at = self.loop.now
@@ -174,6 +193,7 @@ class World:
         while self.server.tasks.messages and self.loop.now < ended_at + CLEAN_WITHIN_S:
             self.loop.run(self.loop.now + 1.0, self._is_hopeless)
         self.core_checks.compare_with_fresh()
+        self.later.check_end()
         checks = self.ledger_checks
         for shell in self.shells:
             self.core_checks.is_empty(shell)
