@@ -104,6 +104,15 @@ class Fleet:
 
         await eventually(answers, what="an orchestrator")
 
+    async def until_known(self, kind: str) -> None:
+        """Wait until every orchestrator has heard of the kind: whoever answers a request is one of them."""
+
+        async def all_know() -> bool:
+            answers = [await self.ask(self.subjects.agents, b"{}") for _ in range(16)]
+            return all(kind in answer["kinds"] for answer in answers)
+
+        await eventually(all_know, what=f"all orchestrators to know {kind}")
+
     async def story_when(self, task_id: str, holds: Callable[[Story], bool], within_s: float = 20.0) -> Story:
         async def read() -> Story | None:
             story = await self.ledger.story(task_id)

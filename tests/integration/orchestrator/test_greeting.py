@@ -15,6 +15,7 @@ SELDOM = replace(QUICK, pulse_every_s=60.0)
 
 
 async def test_a_newcomer_is_answered_with_a_pulse_at_once(fleet: Fleet, connection: Connection) -> None:
+    await fleet.crash_orchestrator()
     await fleet.start_orchestrator(SELDOM)
     heard: asyncio.Queue[Pulse] = asyncio.Queue()
 

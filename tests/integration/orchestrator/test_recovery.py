@@ -41,6 +41,7 @@ async def test_a_task_between_attempts_is_tried_again_after_a_crash(fleet: Fleet
 async def test_two_orchestrators_assign_each_task_once(fleet: Fleet) -> None:
     await fleet.start_orchestrator()
     agent = await fleet.agent("a1", slots=50)
+    await fleet.until_known("echo")
     submitted = {await fleet.submit() for _ in range(30)}
 
     seen = []
