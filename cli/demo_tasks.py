@@ -9,7 +9,7 @@ LANGUAGE = "chat,summarize,classify,extract"
 AGENTS: tuple[tuple[str, int, int | None], ...] = (
     ("local-1", 2, None),
     ("local-2", 2, None),
-    ("nimble", 1, 16),
+    ("nimble", 1, 32),
     ("steady", 2, 40),
     ("wide", 4, 28),
     ("deep", 1, 120),
