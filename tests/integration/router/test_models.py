@@ -122,7 +122,7 @@ async def test_two_machines_swap_and_go_back_while_requests_flow_and_none_is_los
         await site.all_serve(version)
     assert not [what for what in seen if what.startswith(("lost", "incomplete"))]
     assert {model[:5] for model in seen} == {SHIPPED, "ledge"}
-    assert seen.total() > 50
+    assert min(seen.values()) > 5, "requests flowed while each of the models served"
 
 
 async def test_a_replica_that_starts_later_or_with_a_damaged_copy_gets_the_model(site: Site) -> None:
