@@ -19,6 +19,21 @@ History = Mapping[str, Sequence[float]]
 EWMA_MOVE = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a policy sees when a task arrives. Agents are numbers into `load` (in flight now) and `agents`."""
+
+    now: float
+    task: SimTask
+    there: Sequence[int]
+    load: Sequence[int]
+    agents: Sequence[AgentNow]
+
+    def load_per_slot(self, agent: int) -> float:
+        """What each of its slots would have to do if the task went there."""
+        return (self.load[agent] + 1) / self.agents[agent].slots
+
+
 class Immediate(ABC):
     """Places each task the moment it arrives."""
 
@@ -34,20 +49,13 @@ class Immediate(ABC):
         there = [number for number, agent in enumerate(agents) if agent.is_there]
         placements = []
         for task in waiting if there else ():
-            chosen = self.choose(now, tasks[task], there, load, agents)
+            chosen = self.choose(Sight(now, tasks[task], there, load, agents))
             load[chosen] += 1
             placements.append(Placement(task, chosen))
         return placements
 
     @abstractmethod
-    def choose(
-        self,
-        now: float,
-        task: SimTask,
-        there: Sequence[int],
-        load: Sequence[int],
-        agents: Sequence[AgentNow],
-    ) -> int:
+    def choose(self, sight: Sight) -> int:
         """The agent's number, one of `there`."""
 
     def placed(self, now: float, task: SimTask, agent: int, in_flight: int, chosen: Placement) -> None:
@@ -68,74 +76,39 @@ class Immediate(ABC):
 class RandomChoice(Immediate):
     name = "random"
 
-    def choose(
-        self,
-        now: float,
-        task: SimTask,
-        there: Sequence[int],
-        load: Sequence[int],
-        agents: Sequence[AgentNow],
-    ) -> int:
-        return self.random.choice(there)
+    def choose(self, sight: Sight) -> int:
+        return self.random.choice(sight.there)
 
 
 class RoundRobin(Immediate):
     name = "round_robin"
     _turn = 0
 
-    def choose(
-        self,
-        now: float,
-        task: SimTask,
-        there: Sequence[int],
-        load: Sequence[int],
-        agents: Sequence[AgentNow],
-    ) -> int:
+    def choose(self, sight: Sight) -> int:
         self._turn += 1
-        return there[self._turn % len(there)]
+        return sight.there[self._turn % len(sight.there)]
 
 
 class LeastOutstanding(Immediate):
     name = "least_outstanding"
 
-    def choose(
-        self,
-        now: float,
-        task: SimTask,
-        there: Sequence[int],
-        load: Sequence[int],
-        agents: Sequence[AgentNow],
-    ) -> int:
-        return self.lowest(there, lambda number: load[number])
+    def choose(self, sight: Sight) -> int:
+        return self.lowest(sight.there, lambda number: sight.load[number])
 
 
 class LeastOutstandingPerSlot(Immediate):
     name = "least_outstanding_per_slot"
 
-    def choose(
-        self,
-        now: float,
-        task: SimTask,
-        there: Sequence[int],
-        load: Sequence[int],
-        agents: Sequence[AgentNow],
-    ) -> int:
-        return self.lowest(there, lambda number: (load[number] + 1) / agents[number].slots)
+    def choose(self, sight: Sight) -> int:
+        return self.lowest(sight.there, sight.load_per_slot)
 
 
 class PowerOfTwo(Immediate):
     name = "power_of_two"
 
-    def choose(
-        self,
-        now: float,
-        task: SimTask,
-        there: Sequence[int],
-        load: Sequence[int],
-        agents: Sequence[AgentNow],
-    ) -> int:
-        pair = self.random.sample(list(there), min(2, len(there)))
-        return self.lowest(pair, lambda number: load[number])
+    def choose(self, sight: Sight) -> int:
+        pair = self.random.sample(list(sight.there), min(2, len(sight.there)))
+        return self.lowest(pair, lambda number: sight.load[number])
 
 
 class Averages(Immediate):
@@ -158,16 +131,8 @@ class PeakEwma(Averages):
 
     name = "peak_ewma"
 
-    def choose(
-        self,
-        now: float,
-        task: SimTask,
-        there: Sequence[int],
-        load: Sequence[int],
-        agents: Sequence[AgentNow],
-    ) -> int:
-        mean_s = self.mean_s
-        return self.lowest(there, lambda n: (load[n] + 1) / agents[n].slots * mean_s[n])
+    def choose(self, sight: Sight) -> int:
+        return self.lowest(sight.there, lambda agent: sight.load_per_slot(agent) * self.mean_s[agent])
 
 
 @dataclass(slots=True)
@@ -190,18 +155,11 @@ class Prequal(Averages):
         self._recent = [deque([mean], maxlen=10) for mean in self.mean_s]
         self._pool: deque[_Probe] = deque(maxlen=self.POOL)
 
-    def choose(
-        self,
-        now: float,
-        task: SimTask,
-        there: Sequence[int],
-        load: Sequence[int],
-        agents: Sequence[AgentNow],
-    ) -> int:
-        for number in self.random.sample(list(there), min(self.PROBES, len(there))):
+    def choose(self, sight: Sight) -> int:
+        for number in self.random.sample(list(sight.there), min(self.PROBES, len(sight.there))):
             recent = sorted(self._recent[number])
-            self._pool.append(_Probe(number, load[number], recent[len(recent) // 2]))
-        pool = [probe for probe in self._pool if probe.agent in there]
+            self._pool.append(_Probe(number, sight.load[number], recent[len(recent) // 2]))
+        pool = [probe for probe in self._pool if probe.agent in sight.there]
         loads = sorted(probe.in_flight for probe in pool)
         hot_from = loads[min(len(loads) - 1, int(self.HOT_SHARE * len(loads)))]
         cold = [probe for probe in pool if probe.in_flight < hot_from or hot_from == loads[0]]

@@ -9,8 +9,8 @@ import heapq
 from collections.abc import Mapping, Sequence
 from math import exp, log
 
-from outrider.router.evaluation.baselines import Immediate
-from outrider.router.evaluation.simulation import AgentNow, Placement
+from outrider.router.evaluation.baselines import Immediate, Sight
+from outrider.router.evaluation.simulation import Placement
 from outrider.router.evaluation.world import SimTask, World
 
 DRIFT_MOVE = 0.1
@@ -40,16 +40,10 @@ class TableDrift(Immediate):
         name = self._agents[agent]
         return self._table.get((name, kind), self._usual[name]) + self._drift[agent]
 
-    def choose(
-        self,
-        now: float,
-        task: SimTask,
-        there: Sequence[int],
-        load: Sequence[int],
-        agents: Sequence[AgentNow],
-    ) -> int:
+    def choose(self, sight: Sight) -> int:
         return self.lowest(
-            there, lambda n: (load[n] + 1) / agents[n].slots * exp(min(20.0, self._log_s(n, task.kind)))
+            sight.there,
+            lambda agent: sight.load_per_slot(agent) * exp(min(20.0, self._log_s(agent, sight.task.kind))),
         )
 
     def ended(self, now: float, task: SimTask, agent: int, service_s: float, succeeded: bool) -> None:
@@ -70,16 +64,9 @@ class Oracle(Immediate):
         self._free_at = [[0.0] * agent.slots for agent in world.agents]
         self._tries = [1] * len(world.tasks)
 
-    def choose(
-        self,
-        now: float,
-        task: SimTask,
-        there: Sequence[int],
-        load: Sequence[int],
-        agents: Sequence[AgentNow],
-    ) -> int:
-        number = self._number[task.task_id]
-        return self.lowest(there, lambda agent: self._end(now, number, agent, load[agent]))
+    def choose(self, sight: Sight) -> int:
+        number = self._number[sight.task.task_id]
+        return self.lowest(sight.there, lambda agent: self._end(sight.now, number, agent, sight.load[agent]))
 
     def _end(self, now: float, task: int, agent: int, load: int) -> float:
         starts = max(now, self._free_at[agent][0])

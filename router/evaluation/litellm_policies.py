@@ -11,8 +11,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from outrider.router.evaluation.baselines import Immediate
-from outrider.router.evaluation.simulation import AgentNow, Placement, Policy
+from outrider.router.evaluation.baselines import Immediate, Sight
+from outrider.router.evaluation.simulation import Placement, Policy
 from outrider.router.evaluation.world import SimTask
 
 Make = Callable[[int, Sequence[str]], Policy]
@@ -38,15 +38,8 @@ class _LiteLlm(Immediate):
             for number, name in enumerate(agents)
         ]
 
-    def choose(
-        self,
-        now: float,
-        task: SimTask,
-        there: Sequence[int],
-        load: Sequence[int],
-        agents: Sequence[AgentNow],
-    ) -> int:
-        healthy = [self._deployments[number] for number in there]
+    def choose(self, sight: Sight) -> int:
+        healthy = [self._deployments[number] for number in sight.there]
         found = self._handler.get_available_deployments(GROUP, healthy)
         return int(found["model_info"]["id"])
 
