@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import random
-import sys
 from collections.abc import Callable
-from subprocess import DEVNULL
 
+from outrider.broker.child import LEAST_PRIORITY, ChildFailed, run_child
 from outrider.broker.connection import Connection
 from outrider.broker.errors import OutriderError
 from outrider.broker.schema import to_map
@@ -27,7 +25,6 @@ AGAIN_S = 60.0
 WRITTEN_WITHIN_S = 900.0
 MOST_AT_ONCE = 5
 """Marks that one child passes, so that what it did is soon kept."""
-LEAST_PRIORITY = 19
 
 
 async def keep_snapshots(
@@ -58,24 +55,11 @@ def niceness(behind: int) -> int:
 
 
 async def _write_by_child(connection: Connection, subjects: Subjects, seq: int, nice: int) -> bool:
-    """Run the child; tells whether it succeeded. What it has to say it says on stderr."""
+    """Tells whether it succeeded."""
     job = {"settings": to_map(connection.settings), "fleet": subjects.fleet, "seq": seq, "nice": nice}
-    writer = (sys.executable, "-m", "outrider.orchestrator.snapshot_writer")
     try:
-        child = await asyncio.create_subprocess_exec(*writer, stdin=asyncio.subprocess.PIPE, stdout=DEVNULL)
-    except OSError as error:
-        log.warning("no process for the snapshot at %d: %s", seq, error)
+        await run_child("outrider.orchestrator.snapshot_writer", job, WRITTEN_WITHIN_S)
+    except ChildFailed as failed:
+        log.warning("the snapshot at %d is not written: %s; trying again", seq, failed)
         return False
-    try:
-        # Its input stays open: the child ends when this process does.
-        assert child.stdin is not None  # noqa: S101 - PIPE makes one
-        child.stdin.write(json.dumps(job).encode() + b"\n")
-        code = await asyncio.wait_for(child.wait(), WRITTEN_WITHIN_S)
-    except TimeoutError:
-        code = -1
-    finally:
-        if child.returncode is None:
-            child.kill()
-    if code:
-        log.warning("the snapshot at %d is not written, code %d; trying again", seq, code)
-    return code == 0
+    return True

@@ -6,15 +6,13 @@ Neither stands in the way of a request: files are checked in a thread, training 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from subprocess import DEVNULL
 
+from outrider.broker.child import ChildFailed, run_child
 from outrider.broker.connection import Connection
 from outrider.broker.errors import OutriderError
 from outrider.broker.schema import to_map
@@ -135,7 +133,7 @@ class ModelKeeping:
         return due(self._schedule, self._live, judged, max(tried_at, self._live.since), time.time())
 
     async def _train_by_child(self, trigger: Trigger) -> bool:
-        """Run the child; tells whether it ended well. What it has to say it says on stderr."""
+        """Tells whether it ended well."""
         job = {
             "settings": to_map(self._connection.settings),
             "fleet": self._subjects.fleet,
@@ -145,24 +143,9 @@ class ModelKeeping:
             "trigger": trigger.value,
             "after": self._decisions[-1].seq if self._decisions else 0,
         }
-        program = (sys.executable, "-m", "outrider.router.training_process")
         try:
-            child = await asyncio.create_subprocess_exec(
-                *program, stdin=asyncio.subprocess.PIPE, stdout=DEVNULL
-            )
-        except OSError as error:
-            log.warning("no process for the training: %s", error)
+            await run_child("outrider.router.training_process", job, TRAINED_WITHIN_S)
+        except ChildFailed as failed:
+            log.warning("the training failed: %s; trying again later", failed)
             return False
-        try:
-            # Its input stays open: the child ends when this process does.
-            assert child.stdin is not None  # noqa: S101 - PIPE makes one
-            child.stdin.write(json.dumps(job).encode() + b"\n")
-            code = await asyncio.wait_for(child.wait(), TRAINED_WITHIN_S)
-        except TimeoutError:
-            code = -1
-        finally:
-            if child.returncode is None:
-                child.kill()
-        if code:
-            log.warning("the training ended with code %d; trying again later", code)
-        return code == 0
+        return True
