@@ -29,7 +29,6 @@ from outrider.broker.config import NatsSettings
 from outrider.broker.errors import OutriderError
 from outrider.broker.server import PrivateServer
 from outrider.client import Client
-from outrider.orchestrator.config import Thresholds
 from outrider.orchestrator.shell import serve
 from tests.prove.book import Book
 from tests.prove.mortal import Life, MortalLoop
@@ -37,6 +36,7 @@ from tests.prove.notes import read_executions
 from tests.prove.verdict import judge
 from tests.prove.work import TERMINAL_WITHIN_S, submit_all, until_settled
 from tests.prove.writing_agent import Notes, writing_agent
+from tests.support.thresholds import QUICK
 
 TASKS = 20
 INTERRUPTED = 130
@@ -44,18 +44,6 @@ AT_ONCE = 12
 SECOND_DIES_BEFORE = 250
 MEASURED = 3
 """Runs without a crash: how many awaits there are differs a little from run to run."""
-QUICK = Thresholds(
-    heartbeat_s=1.0,
-    offline_after_s=6.0,
-    ping_every_s=0.5,
-    join_silence_s=1.0,
-    pulse_every_s=0.2,
-    owner_silent_s=1.0,
-    resend_assign_s=0.5,
-    backoff_first_s=0.05,
-    cool_down_s=0.5,
-    unfit_first_s=0.1,
-)
 
 
 @dataclass(slots=True)

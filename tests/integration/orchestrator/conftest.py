@@ -21,20 +21,8 @@ from outrider.ledger.reader import LedgerReader
 from outrider.orchestrator.config import Thresholds
 from outrider.orchestrator.shell import serve
 from tests.support.scripted_agent import ScriptedAgent
+from tests.support.thresholds import QUICK
 from tests.support.waiting import eventually
-
-QUICK = Thresholds(
-    heartbeat_s=1.0,
-    offline_after_s=6.0,
-    ping_every_s=0.5,
-    join_silence_s=1.0,
-    pulse_every_s=0.2,
-    owner_silent_s=1.0,
-    resend_assign_s=0.5,
-    backoff_first_s=0.05,
-    cool_down_s=0.5,
-    unfit_first_s=0.1,
-)
 
 
 class Fleet:

@@ -14,8 +14,9 @@ from outrider.broker.messages import TaskEnvelope, TaskRequest
 from outrider.broker.states import TaskState
 from outrider.client import Client, IdempotencyConflict, NewTask, TaskCancelled
 from outrider.ledger.rules import Phase
-from tests.integration.orchestrator.conftest import QUICK, Fleet
+from tests.integration.orchestrator.conftest import Fleet
 from tests.support.scripted_agent import ScriptedAgent
+from tests.support.thresholds import QUICK
 
 
 @pytest.fixture

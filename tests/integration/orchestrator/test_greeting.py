@@ -9,7 +9,8 @@ from typing import Any
 from outrider.broker.codec import decode, encode
 from outrider.broker.connection import Connection
 from outrider.broker.messages import Pulse
-from tests.integration.orchestrator.conftest import QUICK, Fleet
+from tests.integration.orchestrator.conftest import Fleet
+from tests.support.thresholds import QUICK
 
 SELDOM = replace(QUICK, pulse_every_s=60.0)
 

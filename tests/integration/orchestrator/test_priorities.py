@@ -7,7 +7,8 @@ from dataclasses import replace
 from outrider.broker.codec import encode
 from outrider.broker.messages import TaskEnvelope
 from outrider.broker.pipeline import Appender
-from tests.integration.orchestrator.conftest import QUICK, Fleet
+from tests.integration.orchestrator.conftest import Fleet
+from tests.support.thresholds import QUICK
 
 
 async def test_a_late_first_priority_overtakes_a_long_queue_in_one_round(fleet: Fleet) -> None:

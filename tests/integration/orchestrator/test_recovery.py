@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from outrider.broker.server import PrivateServer
-from tests.integration.orchestrator.conftest import QUICK, Fleet
+from tests.integration.orchestrator.conftest import Fleet
+from tests.support.thresholds import QUICK
 
 
 async def test_a_new_orchestrator_goes_on_where_the_crashed_one_stopped(fleet: Fleet) -> None:

@@ -20,7 +20,8 @@ from outrider.ledger.archive import Archive
 from outrider.ledger.replay import Replay
 from outrider.ledger.state import LedgerState
 from outrider.orchestrator.snapshot_writer import write_snapshot
-from tests.integration.orchestrator.conftest import QUICK, Fleet
+from tests.integration.orchestrator.conftest import Fleet
+from tests.support.thresholds import QUICK
 from tests.support.waiting import eventually
 
 

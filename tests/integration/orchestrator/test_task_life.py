@@ -14,7 +14,8 @@ from outrider.broker.messages import Settle, TaskEnvelope, TaskRequest
 from outrider.broker.pipeline import Appender, guard
 from outrider.broker.states import AgentState, TaskState
 from outrider.ledger.entries import Assigned, Ended
-from tests.integration.orchestrator.conftest import QUICK, Fleet
+from tests.integration.orchestrator.conftest import Fleet
+from tests.support.thresholds import QUICK
 from tests.support.waiting import eventually
 
 

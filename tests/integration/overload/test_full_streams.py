@@ -28,7 +28,8 @@ from outrider.client import Client, NewTask, PartlySubmitted
 from outrider.orchestrator.config import Thresholds
 from outrider.orchestrator.shell import serve
 from tests.integration.agents.counterpart import serving
-from tests.integration.orchestrator.conftest import QUICK, Fleet
+from tests.integration.orchestrator.conftest import Fleet
+from tests.support.thresholds import QUICK
 from tests.support.waiting import eventually
 
 MIB = 1024 * 1024
