@@ -36,6 +36,8 @@ AGAIN_S = 0.5
 FEW_WAITING = 500
 """Up to so many waiting tasks are counted one by one; above, by consumer."""
 MOST_PAGES = 4
+MOST_EPOCHS = 1_000
+"""Running attempts, named by beats, that no known task has and that are to be looked up."""
 BREATHE_EVERY = 64
 
 
@@ -132,7 +134,7 @@ class Feeds:
             log.debug("heartbeat on %s cannot be read: %s", message.subject, error)
             return
         unknown = self._projection.beat(beat, self._clock.wall())
-        if self.caught_up.is_set() and len(self._epochs) < 1_000:
+        if self.caught_up.is_set() and len(self._epochs) < MOST_EPOCHS:
             self._epochs.update(dict.fromkeys(unknown))
 
     async def _fetch_torn(self) -> None:

@@ -19,6 +19,7 @@ from outrider.ui.rows import Row, brief_event, story_object, waiting_object
 
 MOST_CHARS = 2_000_000
 MOST_TEXTS = 200
+MOST_IGNORED = 1_000
 
 
 @dataclass(slots=True)
@@ -96,6 +97,7 @@ class Watch:
         self._payload: Any = None
         self._is_running = False
         self._early: list[Record] = []
+        self._ignored = 0
 
     @property
     def is_terminal(self) -> bool:
@@ -134,7 +136,9 @@ class Watch:
             return
         where = parse_ledger(record.subject)
         ignored = story.apply(record.seq, where, record.entry, record.stored_at)
-        self.events.append(brief_event(record, ignored))
+        self._ignored += ignored is not None
+        if ignored is None or self._ignored <= MOST_IGNORED:
+            self.events.append(brief_event(record, ignored))
         if ignored is None and isinstance(record.entry, Assigned):
             self._is_running = False
             self._assigned[record.entry.attempt] = record.entry.agent_id

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from outrider.broker.errors import OutriderError
@@ -18,6 +20,7 @@ from tests.sim import (  # noqa: F401 - they register the bugs
 from tests.sim.planting import BUGS, planted
 from tests.sim.world import simulate
 
+ROOT = Path(__file__).parents[2]
 WITHIN_SEEDS = 500
 FIRST_SEEDS = {"blames_after_its_own_stall": 500}
 """Where others than the first 500 worlds are looked at: a long stall in calm weather is rare."""
@@ -39,5 +42,9 @@ def noticed(seed: int) -> bool:
         return True
 
 
-def test_there_are_enough_of_them() -> None:
-    assert len(BUGS) >= 15
+def test_the_pages_say_how_many_and_which() -> None:
+    promises, record = (
+        (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("promises.md", "track-record.md")
+    )
+    assert f"each of {len(BUGS)} planted bugs" in promises
+    assert [name for name in BUGS if f"`{name}` |" not in record] == []

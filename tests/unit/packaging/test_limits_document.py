@@ -16,27 +16,27 @@ PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
 HOME = {"Orchestrator": "orchestrator"}
 
 
-def claims() -> list[tuple[str, str, int]]:
+def claims() -> list[tuple[str, str, float]]:
     """File, constant and value of every row that names one."""
     found = []
     for part in PAGE.split("\n## ")[1:]:
         folder = HOME.get(part.split("\n")[0], "")
         for row in part.splitlines():
             file = re.search(r"\| `([\w/]+\.py)` \|$", row)
-            for name, value in re.findall(r"`([A-Z][A-Z_]+)` ([\d,]+)", row):
+            for name, value in re.findall(r"`([A-Z][A-Z_]+)` ([\d,]*\d(?:\.\d+)?)", row):
                 if file is not None and not name.startswith("OUTRIDER_"):
                     path = file[1] if "/" in file[1] else f"{folder}/{file[1]}"
-                    found.append((path, name, int(value.rstrip(",").replace(",", ""))))
+                    found.append((path, name, float(value.replace(",", ""))))
     return found
 
 
 @pytest.mark.parametrize(("path", "name", "value"), claims())
-def test_a_constant_is_what_the_page_says(path: str, name: str, value: int) -> None:
+def test_a_constant_is_what_the_page_says(path: str, name: str, value: float) -> None:
     source = re.search(rf"^{name} = (.+)$", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
     assert source is not None, f"{path} has no {name}"
-    product = 1
+    product = 1.0
     for factor in source[1].split("*"):
-        product *= int(factor.strip().replace("_", ""))
+        product *= float(factor.strip().replace("_", ""))
     assert product == value
 
 

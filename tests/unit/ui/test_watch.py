@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from outrider.broker.messages import Chunk, ChunkType, TaskEnvelope
 from outrider.ui.sse import event_id, parse_event_id
-from outrider.ui.watch import MOST_CHARS, Position, Watch
+from outrider.ui.watch import MOST_CHARS, MOST_IGNORED, Position, Watch
 from tests.unit.ui.stories import Ledger
 
 
@@ -117,3 +117,12 @@ def test_a_position_survives_its_way_as_an_event_id() -> None:
     back = parse_event_id(event_id(position))
     assert (back.events, back.chars) == (1, {1: 3})
     assert parse_event_id("nonsense") == parse_event_id(None) == Position()
+
+
+def test_whoever_writes_nonsense_without_end_does_not_fill_the_memory() -> None:
+    ledger = Ledger()
+    watch = loaded(ledger)
+    for _ in range(MOST_IGNORED + 10):
+        watch.entry(ledger.assigned("t1", "evil"))
+    assert len(watch.events) <= MOST_IGNORED + 1
+    assert watch.since(Position())[0]["task"]["agent"] == "a1"
