@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from outrider.broker.limits import LimitView
-from outrider.broker.messages import DEFAULT_PRIORITY
+from outrider.broker.messages import DEFAULT_PRIORITY, TaskEnvelope
 from outrider.broker.object_ref import ObjectRef
 from outrider.broker.states import AgentState, TaskState
 
@@ -41,6 +41,40 @@ class TaskView:
     """When a task that is scheduled starts."""
     waits_for: str | None = None
     """The limit that keeps it waiting, for people."""
+    after: tuple[str, ...] | None = None
+    """The tasks that must end before it starts."""
+    after_group: str | None = None
+    """The group whose members must all end before it starts."""
+    group: str | None = None
+    """The group that it belongs to."""
+    limit_key: str | None = None
+    """Whose limits it counts against."""
+
+
+def unstarted(
+    envelope: TaskEnvelope,
+    state: TaskState,
+    *,
+    submitted_at: float | None = None,
+    waiting_s: float | None = None,
+    run_at: float | None = None,
+) -> TaskView:
+    """A task that the ledger does not know yet; `submitted_at` where the envelope does not say it."""
+    return TaskView(
+        task_id=envelope.task_id,
+        kind=envelope.kind,
+        state=state,
+        waiting_s=waiting_s,
+        priority=envelope.priority,
+        submitted_at=envelope.submitted_at or submitted_at,
+        payload_ref=envelope.payload_ref,
+        requeued_from=envelope.requeued_from,
+        run_at=run_at,
+        after=envelope.after,
+        after_group=envelope.after_group,
+        group=envelope.group,
+        limit_key=envelope.limit_key,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,14 +25,16 @@ TASK_KEYS = (
     "result",
     "error",
 )
+RARE_KEYS = ("requeued_from", "run_at", "after", "after_group", "group", "limit_key", "waits_for")
+"""Absent where there is nothing to say."""
 
 
 def task_object(view: TaskView) -> dict[str, Any]:
     """A task as every `--json` shows it; what is not known is null."""
     refs = {"payload_ref": view.payload_ref, "result_ref": view.result_ref}
     large = {name: to_map(ref) for name, ref in refs.items() if ref is not None}
-    again = {"requeued_from": view.requeued_from} if view.requeued_from else {}
-    return {key: getattr(view, key) for key in TASK_KEYS} | large | again
+    rare = {key: value for key in RARE_KEYS if (value := getattr(view, key)) is not None}
+    return {key: getattr(view, key) for key in TASK_KEYS} | large | rare
 
 
 def agent_object(view: AgentView) -> dict[str, Any]:

@@ -128,6 +128,8 @@ def _refuse_constant(name: str) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.cron is not None and (options.wait or options.stream or options.within):
         raise UsageError("--cron makes many tasks: there is no one to wait for", hint="outrider schedule ls")
+    if options.cron is not None and (options.after or options.after_group):
+        raise UsageError("--cron makes many tasks: they cannot wait for others")
     if options.tz is not None and options.cron is None:
         raise UsageError("--tz goes with --cron", hint="--at takes an offset: 2026-12-24T18:00:00+01:00")
     if options.refuse_late and options.deadline is None:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import time
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from outrider.cli.config import surroundings
@@ -142,6 +143,10 @@ def _cell(name: str, value: object) -> str:
         return seconds(value)
     if name.endswith("_ref") and isinstance(value, dict):
         return f"{size(value['size'])} in the object store: {value['sha256']}"
+    if name == "run_at" and isinstance(value, float):
+        return datetime.fromtimestamp(value).astimezone().isoformat(" ", "seconds")
+    if name == "after" and isinstance(value, tuple):
+        return ", ".join(value)
     return as_text(value) if name == "result" else value if isinstance(value, str) else as_json(value)
 
 

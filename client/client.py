@@ -179,7 +179,9 @@ class Client(LimitCalls, OperatorCalls, FleetCalls):
         if when:
             await self._submitter.store_payload(packed)
             answer = await self._schedules.submit(packed.envelope, options_of(when))
-            return await self.task(answer.task_id)
+            accepted = await self.task(answer.task_id)
+            accepted.warning = warning
+            return accepted
         await self._watcher.listen([packed.task_id])
         known = await self._submitter.submit(packed)
         if known is not None:
@@ -295,7 +297,7 @@ class Client(LimitCalls, OperatorCalls, FleetCalls):
         if known.is_nothing:
             if (scheduled := await self._schedules.find(task_id)) is None:
                 raise self._no_such_task(task_id)
-            return scheduled
+            return scheduled.as_task()
         if known.waiting is not None and not known.story.expect:
             return known.waiting.view(self._clock.wall())
         return known.story.view()

@@ -58,6 +58,10 @@ class OperatorCalls:
         """Cron schedules and delayed tasks, the soonest first."""
         return await self._schedules.all(limit)
 
+    async def scheduled(self, task_id: str) -> ScheduleView | None:
+        """The schedule or delayed task of this id, or None."""
+        return await self._schedules.find(task_id)
+
     async def unschedule(self, schedule_id: str) -> TaskView:
         """Remove a schedule; tasks that it made go on. Raises TaskNotFound."""
         return await self._schedules.remove(schedule_id)

@@ -18,7 +18,7 @@ from outrider.broker.later import scheduled_among
 from outrider.broker.messages import TaskEnvelope
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects, parse_task
-from outrider.broker.views import TaskView
+from outrider.broker.views import TaskView, unstarted
 from outrider.ledger.entries import Entry, entry_from_map
 from outrider.ledger.fold import Record, Story
 from outrider.ledger.reader import LedgerReader, record_of
@@ -37,16 +37,8 @@ class Waiting:
     seq: int
 
     def view(self, wall_at: float) -> TaskView:
-        e = self.envelope
-        return TaskView(
-            task_id=e.task_id,
-            kind=e.kind,
-            state=TaskState.QUEUED,
-            waiting_s=max(0.0, wall_at - self.stored_at),
-            priority=e.priority,
-            submitted_at=e.submitted_at or self.stored_at,
-            payload_ref=e.payload_ref,
-        )
+        waiting_s = max(0.0, wall_at - self.stored_at)
+        return unstarted(self.envelope, TaskState.QUEUED, submitted_at=self.stored_at, waiting_s=waiting_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypedDict
 
@@ -21,7 +21,7 @@ from outrider.broker.scheduling import SubmitOptions, next_fire
 from outrider.broker.schema import from_map, to_map
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects, check_name
-from outrider.broker.views import TaskView
+from outrider.broker.views import TaskView, unstarted
 from outrider.client.asking import Asker
 
 FIRST_PAUSE_S = 0.2
@@ -52,16 +52,15 @@ class ScheduleView:
     next_at: float | None
     priority: int
     submitted_at: float
+    task: TaskEnvelope = field(repr=False)
+    """What is submitted then."""
+    is_due: bool = False
+    """Its time has come, and it is on its way to TASKS."""
 
-    def as_task(self, state: TaskState) -> TaskView:
-        return TaskView(
-            task_id=self.schedule_id,
-            kind=self.kind,
-            state=state,
-            priority=self.priority,
-            submitted_at=self.submitted_at,
-            run_at=self.next_at,
-        )
+    def as_task(self) -> TaskView:
+        """A delayed task as it is now."""
+        state = TaskState.QUEUED if self.is_due else TaskState.SCHEDULED
+        return unstarted(self.task, state, run_at=self.next_at)
 
 
 def options_of(given: Mapping[str, Any]) -> SubmitOptions:
@@ -126,10 +125,10 @@ class Schedules:
 
     async def delayed(self, limit: int) -> list[TaskView]:
         """Tasks that start later; cron schedules are no tasks."""
-        return [v.as_task(TaskState.SCHEDULED) for v in await self.all(limit) if v.cron is None]
+        return [v.as_task() for v in await self.all(limit) if v.cron is None]
 
-    async def find(self, task_id: str) -> TaskView | None:
-        """A task that is scheduled, or due and not queued yet; None when LATER has neither."""
+    async def find(self, task_id: str) -> ScheduleView | None:
+        """What is scheduled under this id, or due and not queued yet; None when LATER has neither."""
         s = self._subjects
         try:
             found = await self._later.last_of([s.later(task_id), s.due_anywhere(task_id)])
@@ -138,8 +137,7 @@ class Schedules:
         view = self._view(found[-1]) if found else None
         if view is None:
             return None
-        is_due = found[-1].subject != s.later(task_id)
-        return view.as_task(TaskState.QUEUED if is_due else TaskState.SCHEDULED)
+        return replace(view, is_due=found[-1].subject != s.later(task_id))
 
     def _view(self, stored: Stored) -> ScheduleView | None:
         try:
@@ -157,5 +155,12 @@ class Schedules:
 def _shown(task: TaskEnvelope, options: SubmitOptions, wall_at: float) -> ScheduleView:
     next_at = next_fire(options.cron, options.time_zone, wall_at) if options.cron else options.run_at
     return ScheduleView(
-        task.task_id, task.kind, options.cron, options.time_zone, next_at, task.priority, task.submitted_at
+        schedule_id=task.task_id,
+        kind=task.kind,
+        cron=options.cron,
+        time_zone=options.time_zone,
+        next_at=next_at,
+        priority=task.priority,
+        submitted_at=task.submitted_at,
+        task=task,
     )

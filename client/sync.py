@@ -159,6 +159,9 @@ class SyncClient:
     def schedules(self, limit: int = DEFAULT_LIMIT) -> list[ScheduleView]:
         return self.wait_for(self._client.schedules(limit))
 
+    def scheduled(self, task_id: str) -> ScheduleView | None:
+        return self.wait_for(self._client.scheduled(task_id))
+
     def unschedule(self, schedule_id: str) -> TaskView:
         return self.wait_for(self._client.unschedule(schedule_id))
 

@@ -143,11 +143,12 @@ class Story:
     def view(self) -> TaskView:
         """The task as people see it, as far as the ledger knows it."""
         entry, assigned = self.last, self.assigned
-        submitted_at = self.envelope.submitted_at if self.envelope else None
+        envelope = self.envelope
+        submitted_at = envelope.submitted_at if envelope else None
         service_s = entry.service_s if isinstance(entry, (Succeeded, Failed)) else None
         return TaskView(
             task_id=self.task_id,
-            kind=assigned.kind if assigned else (self.envelope.kind if self.envelope else _kind_of(entry)),
+            kind=assigned.kind if assigned else (envelope.kind if envelope else _kind_of(entry)),
             state=self.state,
             agent=self.agent_id or None,
             attempts=self.attempt,
@@ -158,13 +159,17 @@ class Story:
             sojourn_s=max(0.0, self.last_at - submitted_at) if self.is_terminal and submitted_at else None,
             result=entry.result if isinstance(entry, Succeeded) else None,
             error=_error_of(entry, self.errors),
-            priority=assigned.priority if assigned else (self.envelope.priority if self.envelope else 5),
+            priority=assigned.priority if assigned else (envelope.priority if envelope else 5),
             submitted_at=submitted_at,
             reason=assigned.reason.value if assigned else None,
             model=assigned.model or None if assigned else None,
-            payload_ref=self.envelope.payload_ref if self.envelope else None,
+            payload_ref=envelope.payload_ref if envelope else None,
             result_ref=entry.result_ref if isinstance(entry, Succeeded) else None,
-            requeued_from=self.envelope.requeued_from if self.envelope else None,
+            requeued_from=envelope.requeued_from if envelope else None,
+            after=envelope.after if envelope else None,
+            after_group=envelope.after_group if envelope else None,
+            group=envelope.group if envelope else None,
+            limit_key=envelope.limit_key if envelope else None,
         )
 
 

@@ -56,6 +56,8 @@ class Arrangements:
             )
         if envelope.group is not None and not options.is_one_task:
             raise InvalidTask("a task of a group is neither cron nor unique nor debounced")
+        if envelope.waits is not None and options.cron is not None:
+            raise InvalidTask("cron makes many tasks: they cannot wait for others")
         if options.debounce_s is not None:
             return await self._racing(self._debounce, envelope, options)
         if options.is_unique:

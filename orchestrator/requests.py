@@ -39,7 +39,7 @@ from outrider.broker.scheduling import SubmitOptions
 from outrider.broker.service import Endpoints
 from outrider.broker.states import TERMINAL, AgentState, TaskState
 from outrider.broker.subjects import Subjects, check_name, parse_agent
-from outrider.broker.views import AgentList, TaskView
+from outrider.broker.views import AgentList, TaskView, unstarted
 from outrider.ledger.fold import Record
 from outrider.ledger.reader import LedgerReader, fold_stored
 from outrider.ledger.settling import outcome_epochs, settle
@@ -186,15 +186,8 @@ class Requests:
         if waiting is None:
             raise TaskNotFound(f"no task {task_id!r} waits or stands in the ledger")
         envelope = decode(TaskEnvelope, waiting.data)
-        view = TaskView(
-            task_id=task_id,
-            kind=envelope.kind,
-            state=TaskState.QUEUED,
-            waiting_s=max(0.0, self._clock.wall() - waiting.stored_at),
-            priority=envelope.priority,
-            submitted_at=envelope.submitted_at,
-            payload_ref=envelope.payload_ref,
-        )
+        waiting_s = max(0.0, self._clock.wall() - waiting.stored_at)
+        view = unstarted(envelope, TaskState.QUEUED, submitted_at=waiting.stored_at, waiting_s=waiting_s)
         return self._with_wait(view, envelope)
 
     def _with_wait(self, view: TaskView, envelope: TaskEnvelope | None) -> TaskView:

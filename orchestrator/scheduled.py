@@ -19,7 +19,7 @@ from outrider.broker.scheduling import SubmitOptions, at_headers, cron_headers, 
 from outrider.broker.schema import from_map, to_map
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects
-from outrider.broker.views import TaskView
+from outrider.broker.views import TaskView, unstarted
 from outrider.ledger.entries import Closed
 
 
@@ -40,14 +40,7 @@ class Scheduled:
     def view(self, wall_at: float) -> TaskView:
         envelope, options = self.envelope, self.options
         run_at = next_fire(options.cron, options.time_zone, wall_at) if options.cron else options.run_at
-        return TaskView(
-            task_id=envelope.task_id,
-            kind=envelope.kind,
-            state=TaskState.QUEUED if self.is_due else TaskState.SCHEDULED,
-            priority=envelope.priority,
-            submitted_at=envelope.submitted_at,
-            run_at=run_at,
-        )
+        return unstarted(envelope, TaskState.QUEUED if self.is_due else TaskState.SCHEDULED, run_at=run_at)
 
 
 def read_scheduled(data: bytes, seq: int = 0, *, is_due: bool = False) -> Scheduled:

@@ -28,6 +28,7 @@ def estimate_routes(bridge: Bridge) -> APIRouter:
             priority=wanted.priority,
             deadline_s=wanted.deadline_s,
             requires=wanted.requires,
+            limit_key=wanted.limit_key,
         )
         return answer(estimate_object(found))
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 
 from outrider.ui.api_tasks import answer
 from outrider.ui.bridge import Bridge
 from outrider.ui.metrics import CONTENT_TYPE, render
+from outrider.ui.submitting import schedule_object
 
 ORCHESTRATOR_SILENT_S = 6.0
+MOST_SCHEDULES = 1_000
 
 
 def fleet_routes(bridge: Bridge) -> APIRouter:
@@ -26,6 +28,13 @@ def fleet_routes(bridge: Bridge) -> APIRouter:
         projection = bridge.projection
         found = [{"kind": q.kind, "priority": q.priority, "waiting": q.waiting} for q in projection.queues]
         return answer({"waiting": projection.waiting, "queues": found})
+
+    @router.get(
+        "/api/v1/schedules", tags=["fleet"], summary="Cron schedules and delayed tasks, the next first"
+    )
+    async def schedules(limit: Annotated[int, Query(ge=1, le=MOST_SCHEDULES)] = 50) -> Response:
+        found = await bridge.client.schedules(limit)
+        return answer({"schedules": [schedule_object(view) for view in found]})
 
     @router.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:

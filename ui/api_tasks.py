@@ -12,15 +12,23 @@ from outrider.broker.codec import MAX_ENVELOPE_BYTES
 from outrider.broker.errors import TaskNotFound
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import check_name, parse_ledger
-from outrider.client import Task
+from outrider.client import ScheduleView, Task
 from outrider.client.reading import records_of
-from outrider.client.scheduling import Arrangement
 from outrider.ledger.fold import Story
 from outrider.ui.bridge import Bridge
 from outrider.ui.hub import to_json
-from outrider.ui.rows import Row, estimate_object, event_object, story_object, task_object, waiting_object
+from outrider.ui.rows import (
+    Row,
+    estimate_object,
+    event_object,
+    scheduled_object,
+    story_object,
+    task_object,
+    waiting_object,
+)
 from outrider.ui.sse import events, loaded, parse_event_id
-from outrider.ui.submission import SUBMISSION_SCHEMA, Submission, one_key, read_json, read_submission
+from outrider.ui.submission import SUBMISSION_SCHEMA, one_key, read_json, read_submission
+from outrider.ui.submitting import accept, schedule_object
 from outrider.ui.task_lists import Wanted, task_page
 
 BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": SUBMISSION_SCHEMA}}}}
@@ -47,18 +55,11 @@ def task_routes(bridge: Bridge) -> APIRouter:
     async def submit(request: Request, idempotency_key: Annotated[str | None, Header()] = None) -> Response:
         async with bridge.large_bodies if is_large(request) else nullcontext():
             wanted = await read_submission(request, client.largest_object)
-            task = await client.submit(
-                wanted.kind,
-                wanted.payload,
-                priority=wanted.priority,
-                deadline_s=wanted.deadline_s,
-                timeout_s=wanted.timeout_s,
-                max_attempts=wanted.max_attempts,
-                requires=wanted.requires,
-                key=one_key(wanted, idempotency_key),
-                **_about_eta(wanted),
-            )
-        body = _of_handle(task, bridge.clock.wall()) | {"warning": task.warning}
+            task = await accept(client, wanted, one_key(wanted, idempotency_key))
+        if isinstance(task, ScheduleView):
+            return answer(schedule_object(task), 201, {"Location": "/api/v1/schedules"})
+        row = await whole_task(bridge, task.task_id) if wanted.is_arranged else _of_handle(bridge, task)
+        body = row | {"warning": task.warning}
         if task.eta is not None:
             body["eta"] = estimate_object(task.eta)
         return answer(body, 201, {"Location": f"/api/v1/tasks/{task.task_id}"})
@@ -71,6 +72,8 @@ def task_routes(bridge: Bridge) -> APIRouter:
         cursor: str | None = None,
     ) -> Response:
         wanted = Wanted(state, kind, limit, cursor)
+        if state == TaskState.SCHEDULED:
+            return answer({"tasks": await _scheduled_tasks(bridge, wanted.check()), "next": None})
         return answer(await task_page(wanted, bridge.projection, client.reader, subjects))
 
     @router.get("/{task_id}", summary="One task with payload and result")
@@ -108,21 +111,11 @@ def task_routes(bridge: Bridge) -> APIRouter:
     return router
 
 
-def _about_eta(wanted: Submission) -> Arrangement:
-    """Nothing where nobody asked: then the submission waits for no estimate."""
-    asked: Arrangement = {}
-    if wanted.eta:
-        asked["eta"] = True
-    if wanted.refuse_late:
-        asked["refuse_late"] = True
-    return asked
-
-
-def _of_handle(task: Task, now: float) -> Row:
+def _of_handle(bridge: Bridge, task: Task) -> Row:
     story = task.watch.story
     if story.expect or story.envelope is None:
         return story_object(story) | _payload(story)
-    return waiting_object(story.envelope, now) | _payload(story)
+    return waiting_object(story.envelope, bridge.clock.wall()) | _payload(story)
 
 
 def _payload(story: Story) -> Row:
@@ -136,9 +129,19 @@ async def whole_task(bridge: Bridge, task_id: str) -> Row:
         is_running = live is not None and live.is_running and live.story.epoch == known.story.epoch
         return story_object(known.story, is_running) | _payload(known.story)
     if known.waiting is None:
+        scheduled = await bridge.client.scheduled(task_id)
+        if scheduled is not None:
+            return scheduled_object(scheduled.as_task(), scheduled.task)
         raise TaskNotFound(f"no task {task_id!r} waits or stands in the ledger")
     envelope = known.waiting.envelope
     return waiting_object(envelope, known.waiting.stored_at) | {"payload": envelope.payload}
+
+
+async def _scheduled_tasks(bridge: Bridge, wanted: Wanted) -> list[Row]:
+    """Those that start later, the soonest first."""
+    views = await bridge.client.schedules(wanted.limit)
+    rows = (scheduled_object(view.as_task(), view.task) for view in views if view.cron is None)
+    return [row for row in rows if wanted.kind in (None, row["kind"])]
 
 
 async def _events(bridge: Bridge, task_id: str) -> list[Row]:

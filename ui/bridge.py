@@ -67,7 +67,7 @@ def build_bridge(client: Client, clock: Clock, settings: UiSettings, version: st
     """Join the parts over an open client."""
     hub = Hub(Projection(), epoch=secrets.token_hex(8))
     hub.link_since = clock.wall()
-    watches = Watches(client.connection, client.subjects, client.reader, hub)
+    watches = Watches(client.connection, client.subjects, client.reader, hub, client.scheduled)
     feeds = Feeds(client.connection, client.subjects, client.reader, hub, watches, clock)
     finder = RunningFinder(client, hub, watches, clock)
     large_bodies = asyncio.Semaphore(LARGE_BODIES_AT_ONCE)

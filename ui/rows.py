@@ -15,7 +15,7 @@ from outrider.broker.outcomes import Succeeded
 from outrider.broker.schema import to_map
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import parse_ledger
-from outrider.broker.views import TaskView
+from outrider.broker.views import TaskView, unstarted
 from outrider.ledger.entries import Assigned, Blocked, Closed, Entry
 from outrider.ledger.fold import Record, Story
 
@@ -25,8 +25,12 @@ TASK_FIELDS = (
     "task_id", "kind", "state", "agent", "attempts", "predicted_s", "p90_s", "waiting_s", "service_s",
     "sojourn_s", "result", "error", "priority", "submitted_at", "reason", "model",
 )  # fmt: skip
-LARGE = ("payload_ref", "result_ref")
-"""Where a payload or result lies that is too large for a message; absent otherwise."""
+RARE = (
+    "payload_ref", "result_ref", "requeued_from", "run_at", "after", "after_group", "group", "limit_key",
+    "waits_for",
+)  # fmt: skip
+"""Absent where there is nothing to say."""
+UNSTARTED = dict.fromkeys(("assigned_at", "finish_s", "deadline_at", "finished_at")) | {"seq": 0}
 ESTIMATE_NULLS = ("p50_s", "p90_s", "waiting_s", "service_s", "agent", "can_meet", "deadline_s", "warning")
 MOST_ERROR_CHARS = 300
 
@@ -47,7 +51,7 @@ def _without_payload(envelope: TaskEnvelope | None) -> TaskEnvelope | None:
 def task_object(view: TaskView) -> Row:
     """A task with every field of design section 8, the unknown ones as None."""
     found = to_map(view)
-    return {name: found.get(name) for name in TASK_FIELDS} | {n: found[n] for n in LARGE if n in found}
+    return {name: found.get(name) for name in TASK_FIELDS} | {n: found[n] for n in RARE if n in found}
 
 
 def story_object(story: Story, is_running: bool = False) -> Row:
@@ -75,22 +79,14 @@ def list_object(story: Story, is_running: bool = False) -> Row:
 
 def waiting_object(envelope: TaskEnvelope, stored_at: float) -> Row:
     """A task that waits in TASKS and that the ledger does not know yet."""
-    view = TaskView(
-        task_id=envelope.task_id,
-        kind=envelope.kind,
-        state=TaskState.QUEUED,
-        priority=envelope.priority,
-        submitted_at=envelope.submitted_at or stored_at,
-        payload_ref=envelope.payload_ref,
-    )
-    extra = {
-        "assigned_at": None,
-        "finish_s": None,
-        "deadline_at": envelope.deadline_at,
-        "finished_at": None,
-        "seq": 0,
-    }
-    return task_object(view) | extra
+    view = unstarted(envelope, TaskState.QUEUED, submitted_at=stored_at)
+    return task_object(view) | UNSTARTED | {"deadline_at": envelope.deadline_at}
+
+
+def scheduled_object(view: TaskView, envelope: TaskEnvelope) -> Row:
+    """A task that starts later, with its payload."""
+    more = {"deadline_at": envelope.deadline_at, "payload": envelope.payload}
+    return task_object(view) | UNSTARTED | more
 
 
 def iso_time(at: float) -> str:

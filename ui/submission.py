@@ -5,16 +5,20 @@ Knows requests and the wire's own checks, not where a task goes.
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
 
 from outrider.broker.codec import MAX_ENVELOPE_BYTES, Format, load, sniff
 from outrider.broker.errors import DecodeError, InvalidTask, PayloadTooLarge
+from outrider.broker.flows import OnFailure
 from outrider.broker.messages import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY
 from outrider.broker.schema import from_map
 
+NOT_WITH_CRON = ("eta", "refuse_late", "after", "after_group")
 JSON_HINT = 'send one JSON object, such as {"kind": "echo", "payload": "hello"}'
 
 
@@ -32,6 +36,36 @@ class Submission:
     key: str | None = None
     eta: bool = False
     refuse_late: bool = False
+    limit_key: str | None = None
+    after: tuple[str, ...] = ()
+    after_group: str | None = None
+    on_failure: OnFailure | None = None
+    delay_s: float | None = None
+    run_at: float | None = None
+    cron: str | None = None
+    time_zone: str | None = None
+    unique: bool = False
+    unique_key: str | None = None
+    debounce_s: float | None = None
+    debounce_key: str | None = None
+
+    @property
+    def is_arranged(self) -> bool:
+        """Whether it is for a later time, or may stand for a task that is there already."""
+        return any((self.delay_s, self.run_at, self.unique, self.unique_key, self.debounce_s))
+
+    def check(self) -> Submission:
+        """The submission itself when its fields make sense together, as far as only this door can tell.
+
+        Raises InvalidTask.
+        """
+        if self.time_zone is not None and self.cron is None:
+            raise InvalidTask("time_zone goes with cron only", hint="run_at says its own offset")
+        if self.cron is not None:
+            others = [name for name in NOT_WITH_CRON if getattr(self, name)]
+            if others:
+                raise InvalidTask(f"cron and {others[0]} exclude each other", hint="give one of them")
+        return self
 
 
 SUBMISSION_SCHEMA: dict[str, Any] = {
@@ -48,6 +82,29 @@ SUBMISSION_SCHEMA: dict[str, Any] = {
         "key": {"type": "string", "description": "idempotency key; the header Idempotency-Key does the same"},
         "eta": {"type": "boolean", "description": "answer also when it is predicted to finish"},
         "refuse_late": {"type": "boolean", "description": "refuse it if deadline_s cannot be met"},
+        "limit_key": {"type": "string", "description": "whose limits it counts against, as a tenant's"},
+        "after": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "ids of tasks that must have ended before it starts",
+        },
+        "after_group": {"type": "string", "description": "a group whose members must all have ended before"},
+        "on_failure": {
+            "enum": [policy.value for policy in OnFailure],
+            "default": OnFailure.CANCEL.value,
+            "description": "what becomes of it if one of those ends without success",
+        },
+        "delay_s": {"type": "number", "exclusiveMinimum": 0, "description": "it starts so much later"},
+        "run_at": {
+            "type": ["number", "string"],
+            "description": "it starts then: seconds since 1970, or ISO 8601 with an offset",
+        },
+        "cron": {"type": "string", "description": "a new task at each fire; the answer is the schedule"},
+        "time_zone": {"type": "string", "description": "of cron, as Europe/Berlin; without it UTC"},
+        "unique": {"type": "boolean", "description": "while the same task is open, that one is the answer"},
+        "unique_key": {"type": "string", "description": "the same by this key instead of the payload"},
+        "debounce_s": {"type": "number", "description": "run the last one, after so long a quiet"},
+        "debounce_key": {"type": "string", "description": "which submits debounce_s is about"},
     },
 }
 
@@ -73,15 +130,35 @@ async def read_submission(request: Request, largest: int = MAX_ENVELOPE_BYTES) -
 
     Raises DecodeError, InvalidTask or PayloadTooLarge.
     """
-    value = await read_json(request, largest)
+    value = _with_instant(await read_json(request, largest))
     try:
         submission = from_map(Submission, value)
     except DecodeError as error:
         raise DecodeError(error.message, hint=JSON_HINT) from None
     unknown = set(value) - set(SUBMISSION_SCHEMA["properties"])
     if unknown:
-        raise InvalidTask(f"unknown field {min(unknown)!r}", hint=JSON_HINT)
-    return submission
+        raise InvalidTask(f"unknown field {min(unknown)!r}", hint=_nearest(min(unknown)))
+    return submission.check()
+
+
+def _with_instant(value: Any) -> Any:
+    """The body with a `run_at` in words as the number that it means. Raises InvalidTask."""
+    if not isinstance(value, dict) or not isinstance(value.get("run_at"), str):
+        return value
+    try:
+        at = datetime.fromisoformat(value["run_at"])
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise InvalidTask(
+            f"run_at {value['run_at'][:60]!r} is no instant", hint="for example 2026-12-24T18:00:00+01:00"
+        )
+    return value | {"run_at": at.timestamp()}
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, SUBMISSION_SCHEMA["properties"], 1)
+    return f"did you mean {near[0]}?" if near else JSON_HINT
 
 
 def one_key(submission: Submission, header: str | None) -> str | None:

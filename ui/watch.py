@@ -10,12 +10,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from outrider.broker.messages import Chunk, ChunkType, TaskEnvelope
+from outrider.broker.messages import Chunk, ChunkType
 from outrider.broker.subjects import parse_ledger
 from outrider.ledger.entries import Assigned
 from outrider.ledger.fold import Record, Story
 from outrider.ledger.rules import Phase
-from outrider.ui.rows import Row, brief_event, story_object, waiting_object
+from outrider.ui.rows import Row, brief_event, story_object
 
 MOST_CHARS = 2_000_000
 MOST_TEXTS = 200
@@ -93,7 +93,7 @@ class Watch:
         self._assigned: dict[int, str] = {}
         self._texts: dict[tuple[int, str], AttemptText] = {}
         self._story = Story(task_id)
-        self._waiting: Row | None = None
+        self._unstarted: Row | None = None
         self._payload: Any = None
         self._is_running = False
         self._early: list[Record] = []
@@ -108,10 +108,13 @@ class Watch:
         """An attempt lives, and nothing says yet that it runs."""
         return self._story.is_live and not self._is_running
 
-    def load(self, records: list[Record], waiting: tuple[TaskEnvelope, float] | None) -> None:
-        """What was stored before the watch began; entries that came meanwhile follow it."""
-        if waiting is not None:
-            self._waiting, self._payload = waiting_object(*waiting), waiting[0].payload
+    def load(self, records: list[Record], unstarted: Row | None) -> None:
+        """What was stored before the watch began; entries that came meanwhile follow it.
+
+        `unstarted` is the task with its payload where the ledger does not know it yet.
+        """
+        if unstarted is not None:
+            self._unstarted, self._payload = unstarted, unstarted["payload"]
         self.is_loaded = True
         for record in records + self._early:
             self._fold(record)
@@ -172,7 +175,7 @@ class Watch:
     def task(self) -> Row | None:
         """The task with payload and result; None while nobody knows it."""
         if self._story.phase is Phase.UNWRITTEN:
-            return self._waiting | {"payload": self._payload} if self._waiting else None
+            return self._unstarted
         return story_object(self._story, self._is_running) | {"payload": self._payload}
 
     def since(self, had: Position) -> tuple[dict[str, Any], Position]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from outrider.broker.background import Background
@@ -16,9 +17,11 @@ from outrider.broker.errors import DecodeError, OutriderError, Refused
 from outrider.broker.follower import Follower, Stored
 from outrider.broker.messages import Chunk
 from outrider.broker.subjects import Subjects, parse_chunk
+from outrider.client import ScheduleView
 from outrider.client.reading import Reader, records_of
 from outrider.ledger.fold import Record
 from outrider.ui.hub import Hub
+from outrider.ui.rows import scheduled_object, waiting_object
 from outrider.ui.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -53,7 +56,16 @@ class _Opened:
 class Watches:
     """The open watches by task id. `run` must run beside."""
 
-    def __init__(self, connection: Connection, subjects: Subjects, reader: Reader, hub: Hub) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        subjects: Subjects,
+        reader: Reader,
+        hub: Hub,
+        scheduled: Callable[[str], Awaitable[ScheduleView | None]],
+    ) -> None:
+        """`scheduled` finds a task that starts later."""
+        self._scheduled = scheduled
         self._connection = connection
         self._subjects = subjects
         self._reader = reader
@@ -153,9 +165,16 @@ class Watches:
                 # TASKS first: a task leaves it only after it stands in LEDGER.
                 waiting = await self._reader.waiting(watch.task_id)
                 stored = await self._reader.ledger.all_of(self._subjects.story(watch.task_id))
+                later = None if waiting or stored else await self._scheduled(watch.task_id)
             except OutriderError as error:
                 log.info("cannot read task %s: %s; trying again", watch.task_id, error)
                 await asyncio.sleep(AGAIN_S)
                 continue
-            watch.load(records_of(stored), (waiting.envelope, waiting.stored_at) if waiting else None)
+            if later is not None:
+                watch.load([], scheduled_object(later.as_task(), later.task))
+            elif waiting is not None:
+                row = waiting_object(waiting.envelope, waiting.stored_at)
+                watch.load(records_of(stored), row | {"payload": waiting.envelope.payload})
+            else:
+                watch.load(records_of(stored), None)
             return

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
-import pytest
-
-from outrider.broker.config import NatsSettings
-from outrider.broker.connection import Connection
 from outrider.broker.states import TaskState
-from outrider.broker.subjects import Subjects
 from tests.integration.orchestrator.conftest import Fleet
 from tests.integration.ui.running import RunningBridge
 from tests.integration.ui.test_rest import assert_problem
 from tests.support.scripted_agent import ScriptedAgent
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-async def whole(settings: NatsSettings, connection: Connection, subjects: Subjects) -> AsyncIterator[Fleet]:
-    """A fleet with a real orchestrator."""
-    running = Fleet(settings, connection, subjects)
-    await running.start_orchestrator()
-    yield running
-    await running.stop()
-
-
-@pytest.fixture
-async def served(settings: NatsSettings, whole: Fleet) -> AsyncIterator[RunningBridge]:
-    async with RunningBridge(settings, whole.subjects.fleet) as running:
-        yield running
 
 
 async def die(whole: Fleet, agent: ScriptedAgent) -> str:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outrider.broker.messages import Chunk, ChunkType, TaskEnvelope
+from outrider.ui.rows import waiting_object
 from outrider.ui.sse import event_id, parse_event_id
 from outrider.ui.watch import MOST_CHARS, MOST_IGNORED, Position, Watch
 from tests.unit.ui.stories import Ledger
@@ -84,7 +85,8 @@ def test_entries_that_come_while_the_story_is_read_follow_it_once() -> None:
 
 def test_a_waiting_task_is_shown_with_its_payload_and_an_unknown_one_as_none() -> None:
     watch = Watch("t1")
-    watch.load([], (TaskEnvelope("echo", {"text": "hi"}, "t1"), 10.0))
+    envelope = TaskEnvelope("echo", {"text": "hi"}, "t1")
+    watch.load([], waiting_object(envelope, 10.0) | {"payload": envelope.payload})
     task = watch.task()
     assert task is not None
     assert (task["state"], task["payload"]) == ("queued", {"text": "hi"})

@@ -9,6 +9,7 @@ const { attemptsOf, sentence } = await import(at("story.js"));
 const { Rows, TaskTopic } = await import(at("topics.js"));
 const { etaWords } = await import(at("portal/estimate.js"));
 const { formOf, titleOf } = await import(at("portal/kinds.js"));
+const { startsNow, wishes } = await import(at("portal/wishes.js"));
 
 test("times read well at every size", () => {
   const shown = [0, 0.0004, 0.004, 0.42, 9.96, 59.97, 125, 12000].map(format.seconds);
@@ -83,4 +84,14 @@ test("an estimate is told in words, and bad news as such", () => {
   assert.match(etaWords({ ...found, can_meet: "no" }).words, /cannot be met/);
   assert.equal(etaWords({ ...found, can_meet: "unlikely" }).isLate, true);
   assert.match(etaWords({ ...found, p50_s: null, warning: "kind 'echo' is paused" }).words, /cannot be told: kind 'echo' is paused/);
+});
+
+test("what is left alone under the options says nothing, the rest becomes fields of the task", () => {
+  assert.deepEqual(wishes({ priority: "5" }), {});
+  const all = { priority: "0", deadline: "600", delay: "60", timeout: "30", tries: "1", requires: "gpu, eu ", limitKey: " acme ",
+    after: "t-1  t-2", policy: "run" };
+  assert.deepEqual(wishes(all), { priority: 0, deadline_s: 600, delay_s: 60, timeout_s: 30, max_attempts: 1,
+    requires: ["gpu", "eu"], limit_key: "acme", after: ["t-1", "t-2"], on_failure: "run" });
+  assert.deepEqual(wishes({ priority: "5", policy: "run" }), {}, "without tasks to wait for there is nothing to fail");
+  assert.deepEqual([{}, { delay_s: 60 }, { after: ["t"] }].map(startsNow), [true, false, false]);
 });

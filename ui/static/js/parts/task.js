@@ -2,7 +2,7 @@
 import { html, useEffect, useSignal } from "../html.js";
 import { cancelTask } from "../api.js";
 import { moment } from "../clock.js";
-import { asText, bytes, clock, exactTime, onlyText, seconds } from "../format.js";
+import { asText, bytes, clock, exactTime, onlyText, seconds, shortId } from "../format.js";
 import { state as linkState } from "../link.js";
 import { attemptsOf, outcomeWords } from "../story.js";
 import { TaskBadge, isLive, isOver } from "../states.js";
@@ -40,6 +40,9 @@ export function TaskHead({ task }) {
   </header>`;
 }
 
+/** On the page that one is on. */
+const TaskLink = ({ id }) => html`<a class="task-link" href=${`?task=${encodeURIComponent(id)}`} title=${id}><code>${shortId(id)}</code></a> `;
+
 const Fact = ({ name, children }) => html`<div class="fact"><dt>${name}</dt><dd>${children}</dd></div>`;
 
 export function TaskFacts({ task }) {
@@ -50,6 +53,12 @@ export function TaskFacts({ task }) {
     <${Fact} name="Priority">${task.priority}<//>
     <${Fact} name="Submitted"><time datetime=${exactTime(task.submitted_at)}>${clock(task.submitted_at)}</time><//>
     ${task.deadline_at && html`<${Fact} name="Deadline">${clock(task.deadline_at)}<//>`}
+    ${task.run_at != null && task.state === "scheduled" && html`<${Fact} name="Starts"><time datetime=${exactTime(task.run_at)} title=${exactTime(task.run_at)}>${clock(task.run_at)}</time><//>`}
+    ${task.after && html`<${Fact} name="After">${task.after.map((id) => html`<${TaskLink} key=${id} id=${id} />`)}<//>`}
+    ${task.after_group && html`<${Fact} name="After group">${task.after_group}<//>`}
+    ${task.group && html`<${Fact} name="Group">${task.group}<//>`}
+    ${task.limit_key && html`<${Fact} name="Limits of">${task.limit_key}<//>`}
+    ${task.requeued_from && html`<${Fact} name="Does again"><${TaskLink} id=${task.requeued_from} /><//>`}
     ${task.sojourn_s != null && html`<${Fact} name="In all">${seconds(task.sojourn_s)}<//>`}
   </dl>`;
 }

@@ -7,9 +7,10 @@ import { Command } from "../parts/command.js";
 import { Eta } from "./eta.js";
 import { formOf, hasForm, titleOf } from "./kinds.js";
 import { remember } from "./mine.js";
+import { Options } from "./options.js";
+import { startsNow, wishes } from "./wishes.js";
 
 const WELL_KNOWN = ["chat", "summarize", "classify", "extract", "echo", "sleep"];
-const DEADLINES = [["", "none"], ["30", "30 seconds"], ["120", "2 minutes"], ["600", "10 minutes"], ["3600", "1 hour"]];
 
 function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -55,8 +56,7 @@ export function TaskForm({ agents, isLoaded, onSubmitted }) {
   const name = kinds.includes(chosen.value) ? chosen.value : kinds[0];
   const values = useSignal({});
   const isRaw = useSignal(false);
-  const priority = useSignal("5");
-  const deadline = useSignal("");
+  const options = useSignal({ priority: "5" });
   const problem = useSignal(null);
   const isBusy = useSignal(false);
   const key = useSignal(newKey());
@@ -66,15 +66,14 @@ export function TaskForm({ agents, isLoaded, onSubmitted }) {
   const asked = () => Object.fromEntries(form.fields.map((f) => [f.name, values.value[f.name] ?? f.start ?? ""]));
 
   function wanted() {
-    const task = { kind: name, payload: form.pack(asked()), priority: Number(priority.value) };
-    if (deadline.value) task.deadline_s = Number(deadline.value);
-    return task;
+    return { kind: name, payload: form.pack(asked()), ...wishes(options.value) };
   }
 
-  /** Nothing as long as the form does not make a task yet. */
+  /** Nothing as long as the form does not make a task yet, or one that starts later. */
   function wantedSoFar() {
     try {
-      return wanted();
+      const task = wanted();
+      return startsNow(task) ? task : null;
     } catch {
       return null;
     }
@@ -117,13 +116,7 @@ export function TaskForm({ agents, isLoaded, onSubmitted }) {
     <div class="card-body form-stack">
       <${KindChips} kinds=${kinds} chosen=${name} onChoose=${onChoose} />
       ${form.fields.map((field) => html`<${Field} key=${`${name}.${field.name}`} field=${field} values=${values} />`)}
-      <details class="options"><summary>Priority and deadline</summary><div class="option-grid">
-        <label class="field"><span>Priority</span><select value=${priority.value} onChange=${(e) => { priority.value = e.target.value; }}>
-          ${Array.from({ length: 10 }, (_, n) => html`<option value=${n}>${n}${n === 0 ? " (first)" : n === 5 ? " (usual)" : n === 9 ? " (last)" : ""}</option>`)}
-        </select></label>
-        <label class="field"><span>Deadline</span><select value=${deadline.value} onChange=${(e) => { deadline.value = e.target.value; }}>
-          ${DEADLINES.map(([value, words]) => html`<option value=${value}>${words}</option>`)}</select></label>
-      </div></details>
+      <${Options} values=${options} />
       <p class=${now.isNobody ? "problem" : "quiet"}>${now.words}</p>
       ${!now.isNobody && html`<${Eta} task=${wantedSoFar()} />`}
       ${problem.value && html`<p class="problem" role="alert"><span>${problem.value.message}
