@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from outrider.client import Client, ScheduleView, Task
-from outrider.client.scheduling import Arrangement
 from outrider.ui.rows import Row
 from outrider.ui.submission import Submission
 
@@ -32,10 +31,10 @@ async def accept(client: Client, wanted: Submission, key: str | None) -> Task | 
         return await client.schedule(
             wanted.kind, wanted.payload, cron=wanted.cron, time_zone=wanted.time_zone, **task
         )
-    return await client.submit(wanted.kind, wanted.payload, **task, **arrangement(wanted))
+    return await client.submit(wanted.kind, wanted.payload, **task, **_arrangement(wanted))
 
 
-def arrangement(wanted: Submission) -> Arrangement:
+def _arrangement(wanted: Submission) -> dict[str, Any]:
     """What was asked beside the task itself; nothing, mostly: then the submission asks nobody."""
     given = {
         "delay_s": wanted.delay_s,
@@ -47,7 +46,7 @@ def arrangement(wanted: Submission) -> Arrangement:
         "eta": wanted.eta or None,
         "refuse_late": wanted.refuse_late or None,
     }
-    return Arrangement(**{name: value for name, value in given.items() if value is not None})  # type: ignore[typeddict-item]
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def schedule_object(view: ScheduleView) -> Row:
