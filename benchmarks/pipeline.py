@@ -25,7 +25,8 @@ from outrider.broker.config import NatsSettings
 from outrider.broker.server import PrivateServer
 from outrider.client import Client
 
-SLOTS = 128
+SLOTS = 256
+"""As many tasks on their way as the bare pipeline's workers pull at once."""
 PAYLOAD = "x" * 150
 
 

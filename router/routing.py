@@ -14,12 +14,14 @@ from outrider.router.alone import choose_alone
 from outrider.router.config import RouterSettings
 from outrider.router.predictor import Predictor
 from outrider.router.statistics import Statistics
-from outrider.router.turn import Batch, Turn, door_of
+from outrider.router.turn import Batch, Group, Turn, door_of, group_of
 
 MOST_TASKS = 1024
 MOST_AGENTS = 20_000
-TOGETHER = 32
+TOGETHER = 128
 """Tasks chosen for jointly; a larger batch is taken in turns, each seeing the load of those before."""
+UNLIKE = 32
+"""How many different tasks a turn has at most: the forest is asked about each of these."""
 
 
 def check(request: RouteRequest) -> RouteRequest:
@@ -73,7 +75,8 @@ def route(
 def _place(batch: Batch, tasks: Sequence[RouteTask]) -> None:
     pending = list(tasks)
     while pending:
-        turn, pending = pending[:TOGETHER], pending[TOGETHER:]
+        size = _size_of_turn(pending)
+        turn, pending = pending[:size], pending[size:]
         places = batch.places_behind(door_of(task) for task in turn)
         turn = [task for task in turn if places[door_of(task)]]
         before = len(batch.choices)
@@ -83,3 +86,12 @@ def _place(batch: Batch, tasks: Sequence[RouteTask]) -> None:
             # Places that tasks of other kinds took were left out of the running for these: look again.
             again = [t for t in turn if t.task_id not in batch.choices and t.task_id not in batch.held]
             pending = again + pending
+
+
+def _size_of_turn(pending: Sequence[RouteTask]) -> int:
+    seen: set[Group] = set()
+    for size, task in enumerate(pending[:TOGETHER]):
+        seen.add(group_of(task))
+        if len(seen) > UNLIKE:
+            return size
+    return min(len(pending), TOGETHER)

@@ -42,7 +42,7 @@ Door = tuple[str, tuple[int, ...] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
+class Group:
     """Tasks that no prediction can tell apart."""
 
     door: Door
@@ -110,6 +110,10 @@ def door_of(task: RouteTask) -> Door:
     return (task.kind, task.among)
 
 
+def group_of(task: RouteTask) -> Group:
+    return Group(door_of(task), task.facts)
+
+
 class Turn:
     """Up to TOGETHER tasks that are chosen for jointly."""
 
@@ -117,8 +121,8 @@ class Turn:
         self._batch = batch
         self._tasks = tasks
         self._free = batch.free()
-        groups: dict[_Group, int] = {}
-        self._group_of = [groups.setdefault(_Group(door_of(task), task.facts), len(groups)) for task in tasks]
+        groups: dict[Group, int] = {}
+        self._group_of = [groups.setdefault(group_of(task), len(groups)) for task in tasks]
         self._groups = list(groups)
         self._able = batch.places_behind(group.door for group in groups)
         self._explorers = self._draw_explorers()
