@@ -146,6 +146,8 @@ class Connection:
             return WrongCredentials(f"NATS at {where} refused the credentials")
         if isinstance(error, (ValueError, FileNotFoundError)):
             return NatsUnavailable(f"cannot connect to NATS at {where}: {error}")
+        if isinstance(error, TimeoutError) and not str(error):
+            return NatsUnavailable(f"NATS cannot be reached at {where}: no answer in {CONNECT_TIMEOUT_S:g} s")
         return NatsUnavailable(f"NATS cannot be reached at {where}: {str(error) or type(error).__name__}")
 
     def _guard_socket(self) -> None:

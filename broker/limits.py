@@ -55,7 +55,7 @@ class Limit:
 
 def _check(what: str, value: float | None, least: float, most: float) -> None:
     if value is not None and not least <= value <= most:
-        raise InvalidLimit(f"{what} {value} is not between {least:g} and {most:g}")
+        raise InvalidLimit(f"{what} {value} is not between {least:g} and {most:.12g}")
 
 
 def check_limit_name(kind: str, key: str) -> None:

@@ -39,6 +39,7 @@ HTTP_LIKE = {
     "nats_unavailable": "503",
     "nobody_answers": "503",
 }
+START_ENDS_WITHIN_S = 1.0
 MOST_AT_ONCE = 256
 
 
@@ -138,8 +139,13 @@ def _wants_answer(request: Request) -> bool:
     return bool(reply)
 
 
-async def run_until_signal(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run `main(stop)`; SIGINT and SIGTERM set `stop` once, and a second one cancels."""
+async def run_until_signal(
+    main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], is_ready: Callable[[], bool] = lambda: True
+) -> None:
+    """Run `main(stop)`; SIGINT and SIGTERM set `stop` once, and a second one cancels.
+
+    What is not ready yet may be deep in its start and not look at `stop`: it is cancelled soon after.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(main(stop))
@@ -147,7 +153,15 @@ async def run_until_signal(main: Callable[[asyncio.Event], Coroutine[Any, Any, N
     def on_signal() -> None:
         if stop.is_set():
             task.cancel()
+        elif not is_ready():
+            loop.call_later(START_ENDS_WITHIN_S, end_start)
         stop.set()
+
+    def end_start() -> None:
+        # More than once: nats-py may swallow a cancellation.
+        if not task.done() and not is_ready():
+            task.cancel()
+            loop.call_later(START_ENDS_WITHIN_S, end_start)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)

@@ -16,6 +16,7 @@ from outrider.broker.config import (
     state_folder,
 )
 from outrider.broker.subjects import check_name
+from outrider.cli.exit_codes import UsageError
 
 GLOBAL = {"url": "NATS_URL", "fleet": "OUTRIDER_FLEET", "state": "OUTRIDER_STATE"}
 
@@ -47,11 +48,14 @@ class Surroundings:
 
 
 def surroundings(options: argparse.Namespace) -> Surroundings:
-    """What the global options and the environment say. Raises BadSettings or InvalidName.
+    """What the global options and the environment say. Raises BadSettings, InvalidName or UsageError.
 
     The state folder is exported, because parts that run in this process look it up themselves.
     """
     given = {name: getattr(options, name, None) for name in GLOBAL}
+    for name, value in given.items():
+        if value == "":
+            raise UsageError(f"--{name} is empty", hint=f"leave it out to use {GLOBAL[name]}")
     if given["state"]:
         os.environ["OUTRIDER_STATE"] = str(Path(given["state"]).expanduser().absolute())
     env = environment()

@@ -25,7 +25,10 @@ def run(_: argparse.Namespace) -> int:
     from outrider.broker.codec import load  # noqa: PLC0415
     from outrider.broker.errors import DecodeError  # noqa: PLC0415
 
-    body = sys.stdin.buffer.read()
+    try:
+        body = sys.stdin.buffer.read()
+    except OSError as error:
+        raise DecodeError(f"stdin cannot be read: {error}") from None
     if not body:
         raise DecodeError("there is no body on stdin", hint="outrider decode < body")
     document(load(body))

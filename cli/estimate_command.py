@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from outrider.broker.schema import to_map
 from outrider.cli.config import surroundings
 from outrider.cli.exit_codes import OK
+from outrider.cli.given import payload_from
 from outrider.cli.interruptible import run_interruptibly
 from outrider.cli.output import data, document, note, seconds, table
 from outrider.cli.parser import Commands, add_command, names, positive
-from outrider.cli.submit_command import payload_from
 
 if TYPE_CHECKING:
     from outrider.broker.estimates import Estimate

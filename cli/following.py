@@ -66,7 +66,7 @@ async def _print_output(task: Task, from_offset: int, *, is_json: bool) -> bool:
     async with aclosing(task.chunks(from_offset)) as pieces:
         async for piece in pieces:
             if attempt and piece.attempt != attempt:
-                out.write("\n")
+                _write(out, "\n")
                 note(f"attempt {attempt} did not finish; attempt {piece.attempt} starts over")
             attempt = piece.attempt
             if piece.type is ChunkType.PROGRESS:
@@ -79,5 +79,9 @@ async def _print_output(task: Task, from_offset: int, *, is_json: bool) -> bool:
 
 
 def _write(out: TextIO, piece: object) -> None:
-    out.write(piece if isinstance(piece, str) else as_json(piece) + "\n")
+    text = piece if isinstance(piece, str) else as_json(piece) + "\n"
+    if out is sys.stdout:
+        data(text, end="")
+        return
+    out.write(text)
     out.flush()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from outrider.cli.config import surroundings
 from outrider.cli.exit_codes import OK, UsageError
+from outrider.cli.given import json_of, text_of
 from outrider.cli.interruptible import run_interruptibly
 from outrider.cli.output import data, document, table, task_object
 from outrider.cli.parser import Commands, Parser, add_command, positive
@@ -58,31 +56,21 @@ def _client(options: argparse.Namespace) -> Client:
 
 
 def _payloads(name: str) -> list[Any]:
-    try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--lines cannot be read: {error}") from None
+    text = text_of(name, "--lines")
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
-            found.append(_payload(line, f"line {number} of {name}"))
+            found.append(json_of(line, f"line {number} of {name}"))
     if not found:
         raise UsageError(f"{name} holds no line")
     return found
-
-
-def _payload(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"{where} is not JSON: {error}") from None
 
 
 async def _submit(options: argparse.Namespace) -> int:
     from outrider.client import NewTask  # noqa: PLC0415 - it brings NATS
 
     payloads = _payloads(options.lines)
-    hook = NewTask(options.hook, _payload(options.hook_data, "--hook-data")) if options.hook else None
+    hook = NewTask(options.hook, json_of(options.hook_data, "--hook-data")) if options.hook else None
     async with _client(options) as client:
         tasks = [NewTask(options.kind, payload) for payload in payloads]
         group = await client.submit_many(tasks, options.name or True, hook)

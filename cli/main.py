@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from outrider.broker.errors import OutriderError
 from outrider.cli import (
@@ -32,7 +33,7 @@ from outrider.cli import (
     version_command,
 )
 from outrider.cli.exit_codes import FAILURE, INTERRUPTED, USAGE, exit_code
-from outrider.cli.output import complain, note
+from outrider.cli.output import OutputLost, complain, note
 from outrider.cli.parser import Parser, global_options
 
 DESCRIPTION = "Runs a fleet of AI agents over NATS: each task goes to the agent predicted to finish it first."
@@ -76,8 +77,21 @@ def build_parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    is_json = "--json" in arguments
+    _replace_closed_streams()
     logging.basicConfig(level=logging.ERROR, format="outrider: %(message)s", stream=sys.stderr)
+    try:
+        return _told(arguments, is_json="--json" in arguments)
+    except BrokenPipeError:
+        # Whoever read the output has enough.
+        _drop_output()
+    except OutputLost as error:
+        note(str(error))
+        _drop_output()
+    return FAILURE
+
+
+def _told(arguments: list[str], *, is_json: bool) -> int:
+    """Run it and tell what went wrong. Raises BrokenPipeError or OutputLost when there is nobody to tell."""
     try:
         return _run(arguments)
     except OutriderError as error:
@@ -88,10 +102,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         note("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output has enough; Python must not complain of it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILURE
+
+
+def _replace_closed_streams() -> None:
+    """Python has None in place of a stream that was closed before it started."""
+    nowhere = os.devnull
+    sys.stdin = sys.stdin or Path(nowhere).open(encoding="utf-8")  # noqa: SIM115 - as long as the program
+    sys.stdout = sys.stdout or Path(nowhere).open("w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(nowhere).open("w", encoding="utf-8")  # noqa: SIM115
+
+
+def _drop_output() -> None:
+    """Python must not complain at exit of what it could not write."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
 
 
 def _run(arguments: list[str]) -> int:
@@ -106,12 +131,13 @@ def _run(arguments: list[str]) -> int:
 
 
 def _several(group: ExceptionGroup[Exception], *, is_json: bool) -> int:
-    known = group.subgroup(OutriderError)
+    known = group.subgroup((OutriderError, BrokenPipeError, OutputLost))
     if known is None:
         raise group
     error: BaseException = known
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, OutriderError)  # noqa: S101 - subgroup holds nothing else
+    if not isinstance(error, OutriderError):
+        raise error
     complain(error, is_json=is_json)
     return exit_code(error)

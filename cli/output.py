@@ -74,10 +74,19 @@ def as_text(result: Any) -> str:
     return result if isinstance(result, str) else as_json(result, indent=2)
 
 
+class OutputLost(OSError):
+    """What was asked for cannot be written to stdout."""
+
+
 def data(text: str, *, end: str = "\n") -> None:
-    """Print what was asked for."""
-    sys.stdout.write(text + end)
-    sys.stdout.flush()
+    """Print what was asked for. Raises BrokenPipeError when the reader has gone, or OutputLost."""
+    try:
+        sys.stdout.write(text + end)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputLost(f"the output cannot be written: {error.strerror or error}") from None
 
 
 def document(value: Any) -> None:

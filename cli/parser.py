@@ -89,6 +89,14 @@ def count(text: str) -> int:
     return value
 
 
+def count_from_0(text: str) -> int:
+    """A whole number from 0, for argparse."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0")
+    return value
+
+
 def age(text: str) -> float:
     """A duration in seconds, or with a unit as in 90s, 15m, 2h or 7d, for argparse."""
     unit = AGE_UNITS.get(text[-1:], 0.0)
@@ -118,6 +126,7 @@ for _check, _shown in (
     (positive, "number"),
     (duration, "duration"),
     (count, "whole number"),
+    (count_from_0, "whole number"),
     (age, "age"),
     (port, "port"),
 ):

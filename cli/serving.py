@@ -8,9 +8,11 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from outrider.broker.errors import NatsUnavailable, TimedOut
 from outrider.cli.exit_codes import OK
 from outrider.cli.output import note
 
+SILENT_HINT = "is nats-server frozen, overloaded, or without room on its disk? Its log tells"
 OnReady = Callable[[str], None]
 Serve = Callable[[asyncio.Event, OnReady], Coroutine[Any, Any, None]]
 
@@ -32,10 +34,19 @@ def run_part(serve: Serve) -> int:
     from outrider.broker.service import run_until_signal  # noqa: PLC0415 - it brings NATS
 
     logging.getLogger("outrider").setLevel(logging.INFO)
+    told: list[str] = []
+
+    def on_ready(what: str) -> None:
+        told.append(what)
+        announce(what)
 
     async def main(stop: asyncio.Event) -> None:
         collect_garbage_rarely()
-        await serve(stop, announce)
+        await serve(stop, on_ready)
 
-    asyncio.run(run_until_signal(main))
+    try:
+        asyncio.run(run_until_signal(main, is_ready=lambda: bool(told)))
+    except TimedOut as error:
+        # A part waits for nothing but NATS and its JetStream.
+        raise NatsUnavailable(f"NATS is there but does not answer: {error}", hint=SILENT_HINT) from None
     return OK

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from outrider.cli.config import surroundings
+from outrider.cli.estimate_command import in_words
 from outrider.cli.exit_codes import OK, UsageError
+from outrider.cli.given import payload_from
 from outrider.cli.interruptible import run_interruptibly
 from outrider.cli.output import data, document, note, task_object
 from outrider.cli.parser import Commands, Parser, add_command, count, duration, instant, names, positive
@@ -101,34 +100,10 @@ def _arrangement(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def payload_from(text: str) -> Any:
-    """The payload that `--data` names. Raises UsageError that says what is wrong where."""
-    if text == "-":
-        body, where = sys.stdin.read(), "stdin"
-    elif text.startswith("@"):
-        where = text[1:]
-        try:
-            body = Path(where).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"--data cannot be read: {error}") from None
-    else:
-        body, where = text, "--data"
-    try:
-        return json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(
-            f"{where} is not JSON: {error}", hint="""for example --data '{"prompt": "hi"}'"""
-        ) from None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number in JSON")
-
-
 def run(options: argparse.Namespace) -> int:
     if options.cron is not None and (options.wait or options.stream or options.within):
         raise UsageError("--cron makes many tasks: there is no one to wait for", hint="outrider schedule ls")
-    if options.cron is not None and (options.after or options.after_group):
+    if options.cron is not None and (options.after or options.after_group is not None):
         raise UsageError("--cron makes many tasks: they cannot wait for others")
     if options.tz is not None and options.cron is None:
         raise UsageError("--tz goes with --cron", hint="--at takes an offset: 2026-12-24T18:00:00+01:00")
@@ -140,7 +115,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _submit(options: argparse.Namespace, payload: Any) -> int:
-    from outrider.cli.estimate_command import in_words  # noqa: PLC0415 - it imports this file
     from outrider.cli.following import eta_object, follow  # noqa: PLC0415
     from outrider.client import Client  # noqa: PLC0415 - it brings NATS
 
@@ -156,7 +130,7 @@ async def _submit(options: argparse.Namespace, payload: Any) -> int:
             "limit_key": options.limit_key,
         }
         waits: dict[str, Any] = {"after": options.after, "on_failure": options.on_failure}
-        if options.after_group:
+        if options.after_group is not None:
             waits["after_group"] = (await client.group(options.after_group)).ref
         if options.cron is not None:
             return await _schedule(client, options, payload, asked)

@@ -13,7 +13,7 @@ from outrider.cli.config import surroundings
 from outrider.cli.exit_codes import OK
 from outrider.cli.interruptible import run_interruptibly
 from outrider.cli.output import as_json, as_text, data, document, note, seconds, size, table, task_object
-from outrider.cli.parser import Commands, Parser, add_command, count, positive
+from outrider.cli.parser import Commands, Parser, add_command, count, count_from_0, positive
 
 if TYPE_CHECKING:
     from outrider.broker.views import TaskView
@@ -51,7 +51,7 @@ def add_to(commands: Commands) -> None:
     watch.add_argument("task_id", metavar="TASK_ID")
     watch.add_argument("--within", metavar="SECONDS", type=positive, help="wait at most so long (exit 124)")
     watch.add_argument(
-        "--from-offset", metavar="N", type=int, default=0, help="begin at this piece of the output"
+        "--from-offset", metavar="N", type=count_from_0, default=0, help="begin at this piece of the output"
     )
     watch.set_defaults(run=lambda options: run_interruptibly(_watch(options)))
     cancel = add_command(

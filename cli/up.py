@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from outrider.cli.config import Surroundings, surroundings
 from outrider.cli.exit_codes import OK
 from outrider.cli.output import document, note
-from outrider.cli.parser import Commands, add_command, count, port
+from outrider.cli.parser import Commands, add_command, count, count_from_0, port
 
 if TYPE_CHECKING:
     from outrider.cli.fleet_processes import FleetProcesses
@@ -26,7 +26,9 @@ state folder and leaves its address there: other outrider commands in this folde
 
 def add_to(commands: Commands) -> None:
     parser = add_command(commands, "up", "run all parts in this terminal", "outrider up --agents 2", TEXT)
-    parser.add_argument("--agents", metavar="N", type=int, default=2, help="how many agents (default 2)")
+    parser.add_argument(
+        "--agents", metavar="N", type=count_from_0, default=2, help="how many agents (default 2)"
+    )
     parser.add_argument(
         "--kinds", default="", help="their kinds (default: chat,summarize,classify,extract,echo,sleep)"
     )

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import shlex
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -69,6 +76,43 @@ async def test_wrong_credentials_are_named(guarded: PrivateServer, command: tupl
     assert "wrong" not in said.err.replace("wrong_", "")
 
 
+async def falls_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A server that greets, answers each PING, and does nothing more: frozen but for its sockets."""
+    info = {"server_id": "s", "version": "2.15.1", "proto": 1, "headers": True, "max_payload": 1 << 20}
+    writer.write(b"INFO " + json.dumps(info).encode() + b"\r\n")
+    with closing(writer):
+        while line := await reader.readline():
+            if line == b"PING\r\n":
+                writer.write(b"PONG\r\n")
+
+
+async def test_a_part_that_starts_while_the_server_falls_silent_is_not_left_guessing() -> None:
+    async with await asyncio.start_server(falls_silent, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        # Not a second less: so long an orchestrator waits for JetStream.
+        said = await asyncio.to_thread(outrider, "orchestrator", "--url", f"nats://127.0.0.1:{port}")
+    assert said.code == 69
+    assert "NATS is there but does not answer" in said.err
+    assert "Traceback" not in said.err
+
+
+async def test_ctrl_c_ends_a_part_in_the_middle_of_its_start() -> None:
+    connected = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        await falls_silent(reader, writer)
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        process = Process("orchestrator", "--url", f"nats://127.0.0.1:{port}").start()
+        await asyncio.wait_for(connected.wait(), 30)
+        process.send(signal.SIGINT)
+        assert await process.ended() == 130
+    assert "interrupted" in process.err
+    assert "Traceback" not in process.err
+
+
 async def test_a_fleet_that_never_ran_is_named(settings: NatsSettings) -> None:
     said = outrider("submit", "echo", "--url", settings.url, "--fleet", "never")
     assert said.code == 69
@@ -109,3 +153,34 @@ async def test_a_kind_whose_agents_left_is_accepted_with_a_warning(settings: Nat
         async with Process("agent", "--kinds", "echo", "--name", "a-1", "--url", settings.url):
             watched = outrider("task", "watch", said.out.strip(), "--within", "30", "--url", settings.url)
             assert (watched.code, watched.out) == (0, "waits\n")
+
+
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "outrider.cli", "version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode() == "outrider: the output cannot be written: No space left on device\n"
+
+
+def test_a_reader_that_has_enough_ends_a_command_without_complaint() -> None:
+    for arguments in (["--help"], ["nonsense", "--json"]):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "outrider.cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert child.stdout is not None
+        child.stdout.close()
+        _, err = child.communicate(timeout=30)
+        assert err == b""
+
+
+def test_streams_that_are_closed_break_nothing() -> None:
+    command = f"{shlex.quote(sys.executable)} -m outrider.cli"
+    for redirected, code in (("version >&-", 0), ("submit echo --data - <&-", 2), ("nonsense 2>&-", 2)):
+        done = subprocess.run(["sh", "-c", f"{command} {redirected}"], capture_output=True, check=False)
+        assert done.returncode == code
+        assert b"Traceback" not in done.stderr
