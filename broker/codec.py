@@ -6,6 +6,7 @@ Pure: does not know what any message means. A body in JSON is answered in JSON.
 from __future__ import annotations
 
 import json
+import math
 from enum import Enum
 from math import isfinite
 from typing import Any, NoReturn, TypeVar
@@ -37,6 +38,14 @@ class Format(Enum):
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number in JSON")
+
+
+def finite(text: str) -> float:
+    """A number of JSON text, as `parse_float` of json.loads. Raises ValueError for one beyond all numbers."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is too large for a number")
+    return value
 
 
 def _jsonable(value: Any) -> Any:
@@ -89,7 +98,7 @@ def _unpacked(data: bytes) -> Any:
 
 
 def _parsed(data: bytes) -> Any:
-    value = json.loads(data, parse_constant=_no_constant)
+    value = json.loads(data, parse_constant=_no_constant, parse_float=finite)
     # Whatever comes in as JSON goes on as MessagePack, which knows no number over 64 bits.
     msgpack.packb(value)
     return value

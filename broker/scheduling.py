@@ -83,7 +83,7 @@ class SubmitOptions:
             )
         if -late_s > FARTHEST_S:
             raise InvalidTask(
-                f"run_at {self.run_at:.0f} is more than ten years ahead", hint="seconds since 1970, UTC"
+                f"run_at {self.run_at:.12g} is more than ten years ahead", hint="seconds since 1970, UTC"
             )
 
     def _check_debounce(self) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from pathlib import Path
 from typing import Any
 
+from outrider.broker.codec import finite
 from outrider.cli.exit_codes import UsageError
 
 STDIN = "-"
@@ -27,7 +27,7 @@ def text_of(name: str, option: str) -> str:
 def json_of(text: str, where: str) -> Any:
     """The value that JSON text says. Raises UsageError that tells what is wrong and where."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=finite)
     except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{where} is not JSON: {error}", hint="""for example --data '{"prompt": "hi"}'"""
@@ -45,10 +45,3 @@ def payload_from(text: str) -> Any:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number in JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is too large for a number")
-    return value

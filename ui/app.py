@@ -118,10 +118,11 @@ def _add_errors(app: FastAPI) -> None:
         where = ".".join(str(part) for part in first.get("loc", ())[1:])
         return problem(400, "malformed", f"{where}: {first.get('msg', 'not valid')}")
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         code = {404: "not_found", 405: "method_not_allowed"}.get(status, "error")
-        return problem(status, code, "there is nothing at this address", "/api/v1/openapi.json lists them")
+        what = f"there is no {request.method} here" if status == 405 else "there is nothing at this address"
+        return problem(status, code, what, "/api/v1/openapi.json lists them")
 
     async def unexpected(_: Request, error: Exception) -> Response:
         log.error("a request failed", exc_info=error)

@@ -116,6 +116,7 @@ async def test_the_list_is_paged_over_known_and_waiting_tasks(
         (b'{"kind": "echo", "deadline_s": -1}', 400, "invalid_task"),
         (b'{"kind": "echo", "priorty": 1}', 400, "invalid_task"),
         (b'{"kind": "echo", "payload": NaN}', 400, "malformed"),
+        (b'{"kind": "echo", "payload": 1e999}', 400, "malformed"),
     ],
     ids=lambda value: str(value)[:40],
 )

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from outrider.cli.__main__ import main as start
 from outrider.cli.main import build_parser, main
 
 HEAVY = ("nats", "numpy", "sklearn", "joblib", "fastapi", "uvicorn", "openai", "xllamacpp")
@@ -94,3 +95,20 @@ def test_versions_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     versions = json.loads(capsys.readouterr().out)
     assert versions["outrider"]
     assert versions["python"].startswith("3.")
+
+
+class Interrupts:
+    """Ctrl-C at the moment at which the command line is imported."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name == "outrider.cli.main":
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_before_anything_is_imported_is_answered_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "outrider.cli.main")
+    monkeypatch.setattr(sys, "meta_path", [Interrupts(), *sys.meta_path])
+    assert start() == 130
+    assert capsys.readouterr().err == "outrider: interrupted\n"
