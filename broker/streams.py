@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from outrider.broker.connection import ApiError, Connection
@@ -210,44 +211,31 @@ DUE_CONSUMER = "due"
 
 async def ensure_due_consumer(connection: Connection, subjects: Subjects) -> str:
     """The durable pull consumer of all tasks whose time has come; returns its name."""
-    config = {
-        "name": DUE_CONSUMER,
-        "durable_name": DUE_CONSUMER,
-        "filter_subject": subjects.all_due,
-        "ack_policy": "explicit",
-        "ack_wait": 30 * SECOND,
-        "max_deliver": -1,
-        "max_ack_pending": 10_000,
-        "max_waiting": 512,
-        "deliver_policy": "all",
-        "replay_policy": "instant",
-    }
-    stream = subjects.later_stream
-    await connection.api(
-        f"CONSUMER.CREATE.{stream}.{DUE_CONSUMER}.{subjects.all_due}",
-        {"stream_name": stream, "config": config},
-    )
+    bounds = {"ack_wait": 30 * SECOND, "max_ack_pending": 10_000}
+    await _ensure_puller(connection, subjects.later_stream, DUE_CONSUMER, subjects.all_due, bounds)
     return DUE_CONSUMER
 
 
 async def ensure_task_consumer(connection: Connection, subjects: Subjects, kind: str, priority: int) -> str:
     """The durable pull consumer of one kind and priority, made on first use; returns its name."""
     name = subjects.consumer(kind, priority)
+    bounds = {"ack_wait": 6 * SECOND, "max_ack_pending": 100_000}
+    await _ensure_puller(connection, subjects.tasks_stream, name, subjects.tasks_of(kind, priority), bounds)
+    return name
+
+
+async def _ensure_puller(
+    connection: Connection, stream: str, name: str, only: str, bounds: Mapping[str, int]
+) -> None:
     config = {
         "name": name,
         "durable_name": name,
-        "filter_subject": subjects.tasks_of(kind, priority),
+        "filter_subject": only,
         "ack_policy": "explicit",
-        "ack_wait": 6 * SECOND,
         "max_deliver": -1,
-        "max_ack_pending": 100_000,
         "max_waiting": 512,
         "deliver_policy": "all",
         "replay_policy": "instant",
+        **bounds,
     }
-    stream = subjects.tasks_stream
-    await connection.api(
-        f"CONSUMER.CREATE.{stream}.{name}.{config['filter_subject']}",
-        {"stream_name": stream, "config": config},
-    )
-    return name
+    await connection.api(f"CONSUMER.CREATE.{stream}.{name}.{only}", {"stream_name": stream, "config": config})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from outrider.cli.config import surroundings
 from outrider.cli.exit_codes import OK
@@ -44,23 +44,11 @@ def _client(options: argparse.Namespace) -> Client:
     return Client(settings=here.settings(), fleet=here.fleet, name="outrider schedule")
 
 
-def schedule_object(view: ScheduleView) -> dict[str, Any]:
-    """A schedule as every `--json` shows it."""
-    return {
-        "schedule_id": view.schedule_id,
-        "kind": view.kind,
-        "cron": view.cron,
-        "time_zone": view.time_zone,
-        "next_at": view.next_at,
-        "priority": view.priority,
-    }
-
-
 async def _list(options: argparse.Namespace) -> int:
     async with _client(options) as client:
         views = await client.schedules(options.limit)
     if hasattr(options, "json"):
-        document({"schedules": [schedule_object(view) for view in views]})
+        document({"schedules": [view.as_map() for view in views]})
     elif views:
         data(table(COLUMNS, map(_row, views)))
     else:

@@ -150,11 +150,9 @@ async def _submit(options: argparse.Namespace, payload: Any) -> int:
 
 
 async def _schedule(client: Client, options: argparse.Namespace, payload: Any, asked: dict[str, Any]) -> int:
-    from outrider.cli.schedule_commands import schedule_object  # noqa: PLC0415
-
     view = await client.schedule(options.kind, payload, cron=options.cron, time_zone=options.tz, **asked)
     if hasattr(options, "json"):
-        document(schedule_object(view))
+        document(view.as_map())
     else:
         data(view.schedule_id)
     return OK

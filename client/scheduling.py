@@ -57,6 +57,11 @@ class ScheduleView:
     is_due: bool = False
     """Its time has come, and it is on its way to TASKS."""
 
+    def as_map(self) -> dict[str, Any]:
+        """The schedule as JSON shows it."""
+        names = ("schedule_id", "kind", "cron", "time_zone", "next_at", "priority")
+        return {name: getattr(self, name) for name in names}
+
     def as_task(self) -> TaskView:
         """A delayed task as it is now."""
         state = TaskState.QUEUED if self.is_due else TaskState.SCHEDULED

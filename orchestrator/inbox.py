@@ -87,16 +87,7 @@ class Door:
         except OutriderError as error:
             log.warning("heartbeat on %s is passed over: %s", subject, error.message)
             return None
-        return events.AgentBeat(
-            beat.agent_id,
-            beat.instance,
-            beat.state,
-            beat.slots,
-            frozenset(beat.running),
-            frozenset(beat.spooled),
-            beat.kinds,
-            beat.labels,
-        )
+        return beat_event(beat)
 
     def assign_answer(self, message: Any) -> events.Event:
         """The answer to an assignment, read from `<inbox>.<task_id>.<epoch>`."""
@@ -140,3 +131,17 @@ class Door:
 def is_unheard(message: Any) -> bool:
     """Whether NATS says that nobody listened to a request."""
     return not message.data and bool(message.headers) and message.headers.get("Status") == "503"
+
+
+def beat_event(beat: Heartbeat) -> events.AgentBeat:
+    """A heartbeat as the core hears of it."""
+    return events.AgentBeat(
+        beat.agent_id,
+        beat.instance,
+        beat.state,
+        beat.slots,
+        frozenset(beat.running),
+        frozenset(beat.spooled),
+        beat.kinds,
+        beat.labels,
+    )

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Query, Response
 from outrider.ui.api_tasks import answer
 from outrider.ui.bridge import Bridge
 from outrider.ui.metrics import CONTENT_TYPE, render
-from outrider.ui.submitting import schedule_object
 
 ORCHESTRATOR_SILENT_S = 6.0
 MOST_SCHEDULES = 1_000
@@ -34,7 +33,7 @@ def fleet_routes(bridge: Bridge) -> APIRouter:
     )
     async def schedules(limit: Annotated[int, Query(ge=1, le=MOST_SCHEDULES)] = 50) -> Response:
         found = await bridge.client.schedules(limit)
-        return answer({"schedules": [schedule_object(view) for view in found]})
+        return answer({"schedules": [view.as_map() for view in found]})
 
     @router.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:

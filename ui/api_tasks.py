@@ -28,7 +28,7 @@ from outrider.ui.rows import (
 )
 from outrider.ui.sse import events, loaded, parse_event_id
 from outrider.ui.submission import SUBMISSION_SCHEMA, one_key, read_json, read_submission
-from outrider.ui.submitting import accept, schedule_object
+from outrider.ui.submitting import accept
 from outrider.ui.task_lists import Wanted, task_page
 
 BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": SUBMISSION_SCHEMA}}}}
@@ -57,7 +57,7 @@ def task_routes(bridge: Bridge) -> APIRouter:
             wanted = await read_submission(request, client.largest_object)
             task = await accept(client, wanted, one_key(wanted, idempotency_key))
         if isinstance(task, ScheduleView):
-            return answer(schedule_object(task), 201, {"Location": "/api/v1/schedules"})
+            return answer(task.as_map(), 201, {"Location": "/api/v1/schedules"})
         row = await whole_task(bridge, task.task_id) if wanted.is_arranged else _of_handle(bridge, task)
         body = row | {"warning": task.warning}
         if task.eta is not None:

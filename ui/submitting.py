@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from outrider.client import Client, ScheduleView, Task
-from outrider.ui.rows import Row
 from outrider.ui.submission import Submission
 
 
@@ -47,15 +46,3 @@ def _arrangement(wanted: Submission) -> dict[str, Any]:
         "refuse_late": wanted.refuse_late or None,
     }
     return {name: value for name, value in given.items() if value is not None}
-
-
-def schedule_object(view: ScheduleView) -> Row:
-    """A schedule or delayed task, as `outrider schedule ls --json` shows it."""
-    return {
-        "schedule_id": view.schedule_id,
-        "kind": view.kind,
-        "cron": view.cron,
-        "time_zone": view.time_zone,
-        "next_at": view.next_at,
-        "priority": view.priority,
-    }

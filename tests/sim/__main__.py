@@ -8,17 +8,7 @@ import time
 from collections import Counter
 from contextlib import nullcontext
 
-from tests.sim import (  # noqa: F401 - they register the bugs
-    operator_bugs,
-    planted_bugs,
-    planted_flow_bugs,
-    planted_later_bugs,
-    planted_limit_bugs,
-    planted_overload,
-    planted_queue_bugs,
-    planted_snapshot_bugs,
-)
-from tests.sim.planting import BUGS, planted
+from tests.sim.all_bugs import BUGS, planted
 from tests.sim.world import Report, simulate
 
 

@@ -17,6 +17,7 @@ from outrider.ledger.entries import Assigned, Blocked, Closed, Entry
 from outrider.ledger.fold import Story
 from outrider.orchestrator import events, instructions
 from outrider.orchestrator.config import Thresholds
+from outrider.orchestrator.inbox import beat_event
 from tests.sim.fake_jetstream import WRONG_SEQUENCE, Delivery, Message, PubAnswer
 from tests.sim.fake_server import SUBJECTS, FakeServer, Unheard
 from tests.sim.loop import EPOCH
@@ -313,16 +314,3 @@ def _assign_answer(i: instructions.Assign, answer: AssignAnswer | Unheard) -> ev
     if isinstance(answer, Unheard):
         return events.AssignUnheard(i.task_id, i.epoch)
     return events.AssignAnswered(i.task_id, i.epoch, answer.accepted, answer.reason)
-
-
-def beat_event(beat: Heartbeat) -> events.AgentBeat:
-    return events.AgentBeat(
-        beat.agent_id,
-        beat.instance,
-        beat.state,
-        beat.slots,
-        frozenset(beat.running),
-        frozenset(beat.spooled),
-        beat.kinds,
-        beat.labels,
-    )

@@ -19,13 +19,13 @@ from outrider.ledger.fold import Record
 from outrider.orchestrator import events, instructions
 from outrider.orchestrator.config import Thresholds
 from outrider.orchestrator.core import Core
-from outrider.orchestrator.inbox import Door
+from outrider.orchestrator.inbox import Door, beat_event
 from outrider.orchestrator.queue import HOLD_EVERY_S
 from tests.sim.fake_jetstream import Delivery, Message
 from tests.sim.fake_server import SUBJECTS, FakeServer, Reply
 from tests.sim.sim_desks import SimDesks
 from tests.sim.sim_due import SimDue
-from tests.sim.sim_effects import Held, SimEffects, Wires, beat_event
+from tests.sim.sim_effects import Held, SimEffects, Wires
 from tests.sim.sim_feed import SimFeed, SimQueue
 from tests.sim.sim_limits import SimLimits
 from tests.sim.sim_requests import SimRequests

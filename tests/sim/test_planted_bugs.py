@@ -7,17 +7,7 @@ from pathlib import Path
 import pytest
 
 from outrider.broker.errors import OutriderError
-from tests.sim import (  # noqa: F401 - they register the bugs
-    operator_bugs,
-    planted_bugs,
-    planted_flow_bugs,
-    planted_later_bugs,
-    planted_limit_bugs,
-    planted_overload,
-    planted_queue_bugs,
-    planted_snapshot_bugs,
-)
-from tests.sim.planting import BUGS, planted
+from tests.sim.all_bugs import BUGS, planted
 from tests.sim.world import simulate
 
 ROOT = Path(__file__).parents[2]

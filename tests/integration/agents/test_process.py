@@ -146,9 +146,8 @@ async def test_a_handler_that_blocks_the_loop_silences_neither_heartbeats_nor_pi
     assert await part.result() == "done"
 
 
-async def test_an_outcome_survives_kill_9_between_finish_and_record(
-    part: Counterpart, child: Child, server: PrivateServer
-) -> None:
+async def killed_with_an_outcome(part: Counterpart, child: Child, server: PrivateServer) -> Assignment:
+    """The agent finishes while the server is away, and dies before it is back; returns what it was given."""
     await child.start()
     given = await part.give("a1", "wait", str(child.folder))
     await child.has_started()
@@ -157,6 +156,13 @@ async def test_an_outcome_survives_kill_9_between_finish_and_record(
     await eventually(_truth(lambda: child.journal_bytes), 10, "the outcome is on disk")
     child.kill()
     await server.start()
+    return given
+
+
+async def test_an_outcome_survives_kill_9_between_finish_and_record(
+    part: Counterpart, child: Child, server: PrivateServer
+) -> None:
+    given = await killed_with_an_outcome(part, child, server)
     await child.start()
     assert part.joins[-1].spooled == (SpooledEpoch("t1", given.epoch),)
     assert await part.result() == "done"
@@ -168,14 +174,7 @@ async def test_an_outcome_survives_kill_9_between_finish_and_record(
 async def test_a_spooled_outcome_that_came_too_late_is_given_up(
     part: Counterpart, child: Child, server: PrivateServer
 ) -> None:
-    await child.start()
-    given = await part.give("a1", "wait", str(child.folder))
-    await child.has_started()
-    server.kill()
-    child.let_go()
-    await eventually(_truth(lambda: child.journal_bytes), 10, "the outcome is on disk")
-    child.kill()
-    await server.start()
+    given = await killed_with_an_outcome(part, child, server)
     await eventually(_truth(lambda: part.connection.is_connected), 10, "the test is connected again")
     await part.close_task("t1")
     part.on_settle = lambda s: Settled(Verdict.SUPERSEDED, s.epoch, s.epoch)
