@@ -123,7 +123,6 @@ def pack(
             return set_apart(envelope, largest)
         as_read = from_map(TaskEnvelope, load(data, MAX_ENVELOPE_BYTES))
     except DecodeError as error:
-        envelope.check()
         raise InvalidTask(f"task cannot be sent: {error}") from None
     return Packed(as_read.check(), data)
 
