@@ -98,7 +98,7 @@ class Real:
             return len(found) >= len(o.answer)
 
         with contextlib.suppress(AssertionError):
-            await eventually(all_came, 0.5, "what the fake handed out")
+            await eventually(all_came, 5, "what the fake handed out")
         return tuple(found)
 
     async def _pull_once(self, o: Operation, batch: int) -> Answer:
@@ -115,7 +115,7 @@ class Real:
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self.subjects.tasks_stream}.{o.consumer}"
         body = json.dumps({"batch": batch, "no_wait": True}).encode()
         await self.connection.publish(subject, body, inbox)
-        await asyncio.wait_for(done.wait(), 5.0)
+        await asyncio.wait_for(done.wait(), 20)
         await self.connection.unsubscribe(subscription)
         self.handed_out += [message.reply for message in found]
         # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time ns>.<pending>

@@ -200,7 +200,7 @@ async def serving(agent: Agent, settings: NatsSettings, subjects: Subjects) -> A
     stop, ready = asyncio.Event(), asyncio.Event()
     task = asyncio.ensure_future(agent.serve(settings, subjects.fleet, stop, lambda _: ready.set()))
     waiting = asyncio.ensure_future(ready.wait())
-    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=10)
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=60)
     waiting.cancel()
     if task.done():
         task.result()

@@ -59,7 +59,7 @@ async def test_an_agent_that_waits_for_an_orchestrator_can_be_stopped(
 
     await eventually(told, 10, "the agent tries to join")
     stop.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 20)
 
 
 async def test_a_refused_join_ends_the_agent_with_the_reason(

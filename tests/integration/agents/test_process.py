@@ -294,4 +294,4 @@ async def test_after_kill_9_nobody_answers_for_the_agent(
             return True
         return False
 
-    await eventually(is_gone, 5, "no responder")
+    await eventually(is_gone, 20, "no responder")

@@ -60,7 +60,7 @@ async def test_a_subject_that_is_not_permitted_is_told(guarded: str) -> None:
     async with await Connection.open(settings, "test") as connection:
         connection.on_problem(problems.put_nowait)
         await connection.publish("closed.door", b"knock")
-        problem = await asyncio.wait_for(problems.get(), 5)
+        problem = await asyncio.wait_for(problems.get(), 20)
         assert isinstance(problem, NotPermitted)
         assert "closed.door" in str(problem)
         assert connection.is_connected
@@ -135,13 +135,13 @@ async def test_a_crashed_server_is_found_again_with_all_subscriptions(
 
     await eventually(is_back, 10, "the return noticed")
     await connection.publish("news", b"")
-    await asyncio.wait_for(heard.wait(), 5)
+    await asyncio.wait_for(heard.wait(), 20)
     assert not connection.closed.is_set()
 
 
 async def test_a_closed_connection_says_so(settings: NatsSettings) -> None:
     connection = await Connection.open(settings, "test")
     await connection.close()
-    await asyncio.wait_for(connection.closed.wait(), 5)
+    await asyncio.wait_for(connection.closed.wait(), 20)
     with pytest.raises(NatsUnavailable):
         await connection.publish("any", b"")

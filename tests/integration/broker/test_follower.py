@@ -61,10 +61,10 @@ async def test_it_begins_after_the_sequence_it_is_given_and_says_when_it_caught_
 
     follower = follower_of(connection, subjects, hear, after=4)
     running = asyncio.create_task(follower.run())
-    await asyncio.wait_for(follower.caught_up.wait(), 5)
+    await asyncio.wait_for(follower.caught_up.wait(), 20)
     assert heard == [5, 6, 7, 8, 9, 10]
     follower.stop()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 20)
     assert follower.last_seq == 10
 
 
@@ -76,9 +76,9 @@ async def test_an_empty_stream_is_caught_up_at_once(
 
     follower = follower_of(connection, subjects, hear)
     running = asyncio.create_task(follower.run())
-    await asyncio.wait_for(follower.caught_up.wait(), 5)
+    await asyncio.wait_for(follower.caught_up.wait(), 20)
     follower.stop()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 20)
 
 
 async def test_crashes_of_the_server_leave_no_gap_and_no_double(
@@ -112,7 +112,7 @@ async def test_crashes_of_the_server_leave_no_gap_and_no_double(
     assert heard == sorted(heard)
     assert heard == list(range(1, heard[-1] + 1))
     follower.stop()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 20)
 
 
 async def test_an_error_of_the_reader_ends_the_run_loudly(
@@ -126,7 +126,7 @@ async def test_an_error_of_the_reader_ends_the_run_loudly(
 
     follower = follower_of(connection, subjects, hear)
     with pytest.raises(LookupError, match="a bug of the reader"):
-        await asyncio.wait_for(follower.run(), 5)
+        await asyncio.wait_for(follower.run(), 20)
     assert follower.last_seq == 1
     assert not follower.caught_up.is_set()
 
@@ -147,7 +147,7 @@ async def test_a_reader_that_cannot_now_is_given_the_same_message_again(
     await asyncio.wait_for(follower.caught_up.wait(), 10)
     assert tried == [1, 2, 2, 3]
     follower.stop()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 20)
 
 
 async def test_a_filter_lets_only_its_own_through(

@@ -132,7 +132,7 @@ async def test_as_many_as_wanted_come_and_an_ack_removes_them(
     puller, pulled = await build()
     await publish(connection, subjects, "t1", "t2", "t3")
     await puller.want(2)
-    got = [await asyncio.wait_for(pulled.get(), 5) for _ in range(2)]
+    got = [await asyncio.wait_for(pulled.get(), 20) for _ in range(2)]
     assert [message.data for message in got] == [b"t1", b"t2"]
     assert (puller.credit, pulled.empty()) == (0, True)
     for message in got:
@@ -141,7 +141,7 @@ async def test_as_many_as_wanted_come_and_an_ack_removes_them(
     async def acked() -> bool:
         return await waiting(connection, subjects) == 1
 
-    await eventually(acked, 5, "two acks")
+    await eventually(acked, 20, "two acks")
     await puller.stop()
 
 
@@ -152,9 +152,9 @@ async def test_what_is_given_back_comes_again(
     await publish(connection, subjects, "t1")
     await puller.want(2)
     for delay_s in (0.0, 0.1):
-        await give_back(connection, await asyncio.wait_for(pulled.get(), 5), delay_s)
+        await give_back(connection, await asyncio.wait_for(pulled.get(), 20), delay_s)
         await puller.want(2)
-    assert (await asyncio.wait_for(pulled.get(), 5)).data == b"t1"
+    assert (await asyncio.wait_for(pulled.get(), 20)).data == b"t1"
 
 
 async def test_an_unacked_message_comes_again_after_a_crash_of_the_server(
@@ -164,7 +164,7 @@ async def test_an_unacked_message_comes_again_after_a_crash_of_the_server(
     connection.on_link(lambda is_up: puller.reconnected() if is_up else None)
     await publish(connection, subjects, "t1")
     await puller.want(8)
-    assert (await asyncio.wait_for(pulled.get(), 5)).data == b"t1"
+    assert (await asyncio.wait_for(pulled.get(), 20)).data == b"t1"
     server.kill()
     await server.start()
 

@@ -41,7 +41,7 @@ async def test_what_is_stored_is_republished_live(connection: Connection, subjec
     appender = Appender(connection)
     await appender.start()
     seq = await appender.append(subjects.ledger_agent("t1", "a"), b"body")
-    message = await asyncio.wait_for(heard.get(), 5)
+    message = await asyncio.wait_for(heard.get(), 20)
     assert message.subject == f"{subjects.fleet}.live.t1.agent.a"
     assert (message.data, message.headers["Nats-Sequence"]) == (b"body", str(seq))
 

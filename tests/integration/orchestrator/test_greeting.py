@@ -27,8 +27,8 @@ async def test_a_newcomer_is_answered_with_a_pulse_at_once(fleet: Fleet, connect
     for name, answers in (("o-new", 1), ("o-new", 0), ("o-newer", 1)):
         await connection.publish(fleet.subjects.pulse(name), encode(Pulse(name, 0, False)))
         await connection.settle()
-        assert (await asyncio.wait_for(heard.get(), 5)).orchestrator == name
+        assert (await asyncio.wait_for(heard.get(), 20)).orchestrator == name
         if answers:
-            answer = await asyncio.wait_for(heard.get(), 5)
+            answer = await asyncio.wait_for(heard.get(), 20)
             assert not answer.orchestrator.startswith("o-new")
     assert heard.empty()

@@ -233,7 +233,7 @@ async def test_a_waiting_task_says_what_it_waits_for(fleet: Fleet) -> None:
         ]
         return next((view for view in views if view.get("waits_for")), None)
 
-    view = await eventually(told, 5.0, "a reason")
+    view = await eventually(told, 20, "a reason")
     assert view["state"] == "queued"
     assert view["waits_for"] == "limit of kind echo, key acme: 1 at once"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from outrider.agents.spool import SYNC_AFTER_S, Finished, Spool
+from outrider.agents.spool import Finished, Spool
 from outrider.broker.codec import dump, load
 from outrider.broker.errors import Refused
 from outrider.broker.object_ref import ref_of
@@ -87,7 +87,7 @@ async def test_a_journal_with_nothing_open_is_emptied(tmp_path: Path) -> None:
     async def is_empty() -> bool:
         return (tmp_path / "a1" / "outcomes.journal").stat().st_size == 0
 
-    await eventually(is_empty, 50 * SYNC_AFTER_S, "an empty journal")
+    await eventually(is_empty, 20, "an empty journal")
     spool.close()
 
 
@@ -105,7 +105,7 @@ async def test_a_busy_journal_is_rewritten_with_what_is_open(
     async def is_small() -> bool:
         return (tmp_path / "a1" / "outcomes.journal").stat().st_size < 1000
 
-    await eventually(is_small, 5, "a small journal")
+    await eventually(is_small, 20, "a small journal")
     crash(spool)
     again = Spool.open(tmp_path / "a1")
     assert [f.data for f in again.open_outcomes] == [b"stays"]
@@ -127,7 +127,7 @@ async def test_only_what_the_ledger_does_not_confirm_soon_is_synced_to_the_devic
     async def is_synced() -> bool:
         return bool(synced)
 
-    await eventually(is_synced, 5, "a sync")
+    await eventually(is_synced, 20, "a sync")
     spool.close()
 
 

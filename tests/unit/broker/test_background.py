@@ -81,7 +81,7 @@ async def test_cancelling_the_block_ends_even_stubborn_tasks() -> None:
     await running.wait()
     outer.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(outer, 5)
+        await asyncio.wait_for(outer, 20)
     assert inner[0].done()
 
 
