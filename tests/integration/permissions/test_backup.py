@@ -25,7 +25,9 @@ from tests.support.production_server import NATS_CONF, ProductionServer
 NATS = shutil.which("nats")
 IS_REQUIRED = "nats" in os.environ.get("OUTRIDER_TEST_REQUIRE", "").split(",")
 SUBJECTS = Subjects("outrider")
-KEPT = (SUBJECTS.tasks_stream, SUBJECTS.ledger_stream)
+KEPT = {SUBJECTS.tasks_stream: 20, SUBJECTS.ledger_stream: 20, SUBJECTS.later_stream: 1}
+"""Streams that the page names, with their messages here."""
+EMPTY = (SUBJECTS.keys_stream, SUBJECTS.limits_stream, SUBJECTS.objects_stream)
 
 pytestmark = [
     pytest.mark.nats_cli,
@@ -50,22 +52,23 @@ async def some_history(server: ProductionServer) -> None:
         for number in range(20):
             await appender.append(SUBJECTS.task("chat", 5, f"w{number}"), b"waits")
             await appender.append(SUBJECTS.ledger_orchestrator(f"d{number}", "o-1"), b"done")
+        await appender.append(SUBJECTS.later("s1"), b"starts later")
 
 
 async def test_backup_and_restore(tmp_path: Path) -> None:
     async with ProductionServer() as server:
         await some_history(server)
-        for stream in KEPT:
+        for stream in (*KEPT, *EMPTY):
             await nats(server, "ops", "stream", "backup", stream, str(tmp_path / stream), "--no-progress")
     with_admin = tmp_path / "nats.conf"
     with_admin.write_text(NATS_CONF.read_text().replace("#{ user: admin", "{ user: admin"))
     async with ProductionServer(with_admin) as server:
-        for stream in KEPT:
+        for stream in (*KEPT, *EMPTY):
             await nats(server, "admin", "stream", "restore", str(tmp_path / stream), "--no-progress")
         async with await Connection.open(server.settings("orchestrator"), "test") as connection:
             await ensure_streams(connection, SUBJECTS)
             wanted = {one["name"]: one for one in stream_definitions(SUBJECTS, StreamLimits())}
-            for stream in KEPT:
+            for stream in (*KEPT, *EMPTY):
                 info = await connection.api(f"STREAM.INFO.{stream}")
-                assert info["state"]["messages"] == 20
+                assert info["state"]["messages"] == KEPT.get(stream, 0)
                 assert drift(wanted[stream], info["config"]) == []
