@@ -13,7 +13,12 @@ Run = Callable[..., Said]
 def test_a_task_after_another_runs_and_after_a_typo_is_refused(run: Run) -> None:
     parent = run("submit", "echo", "--data", "1").out.strip()
     child = run("submit", "echo", "--data", "2", "--after", parent, "--on-failure", "run", "--wait", "--json")
-    assert (child.code, child.document["result"]) == (0, 2)
+    assert (child.code, child.document["result"], child.document["after"]) == (0, 2, [parent])
+    assert parent in run("task", "get", child.document["task_id"]).out
+    assert "after" not in run("task", "get", parent, "--json").document
+    cron = run("submit", "echo", "--cron", "0 9 * * *", "--after", parent, "--json")
+    assert (cron.code, cron.document["error"]["code"]) == (2, "usage")
+    assert run("submit", "echo", "--after-group", "", "--json").code == 2
     refused = run("submit", "echo", "--after", "typo", "--json")
     assert (refused.code, refused.document["error"]["code"]) == (3, "not_found")
     assert run("submit", "echo", "--after", parent, "--on-failure", "perhaps").code == 2
@@ -32,8 +37,8 @@ def test_a_group_is_submitted_followed_and_listed(run: Run, tmp_path: Path) -> N
     del shown["hook"]
     assert shown == {"group": "batch", "size": 3, "ended": 3, "is_over": True, "states": {"succeeded": 3}}
     listed = run("task", "ls", "--group", "batch", "--json").document["tasks"]
-    assert [(task["task_id"], task["result"]) for task in listed] == [
-        (f"batch-{n}", {"n": n}) for n in range(3)
+    assert [(task["task_id"], task["group"], task["result"]) for task in listed] == [
+        (f"batch-{n}", "batch", {"n": n}) for n in range(3)
     ]
     after = run("submit", "echo", "--data", "4", "--after-group", "batch", "--wait")
     assert after.code == 0
