@@ -23,14 +23,15 @@ from outrider.broker.routing import (
 )
 from outrider.router.config import RouterSettings
 from outrider.router.decision import TIE_BREAK, draw, draw_for, hash_of
+from outrider.router.failures import BESIDE_PROBE
 from outrider.router.features import AgentAtKind, agent_at_kind, lone_rows, task_values
 from outrider.router.predictor import (
     Grid,
     Predictor,
     attempt_ends,
-    failure_cost,
     kind_as_told,
     pair_as_told,
+    retry_factor,
 )
 from outrider.router.statistics import AgentStats, KindStats, Statistics, seconds_of
 from outrider.router.turn import BEST, MARGIN
@@ -125,8 +126,8 @@ def _choice(
     task: RouteTask, kind: KindStats, places: Sequence[_Place], grid: Grid, now: float, free: int
 ) -> Choice | None:
     p50: list[float] = grid.p50[0].tolist()
-    cost = failure_cost(kind)
-    wait = [_wait_s(place, seconds * cost, now) for place, seconds in zip(places, p50, strict=True)]
+    again = retry_factor(kind)
+    wait = [_wait_s(place, seconds * again, now) for place, seconds in zip(places, p50, strict=True)]
     finish = [
         waiting_s + seconds * place.stats.skew
         for waiting_s, seconds, place in zip(wait, p50, places, strict=True)
@@ -151,8 +152,10 @@ def _wait_s(place: _Place, retry_s: float, now: float) -> float:
     """Expected seconds until an attempt that succeeds starts, as `predictor.waiting` has it."""
     stats = place.stats
     queued = stats.wait_s / (stats.wait_load + 1.0) * (place.beside + 1.0)
-    success = 1.0 - min(0.9, stats.failing_now(now))
-    return queued + retry_s * (1.0 / success - 1.0) + place.later_s
+    failures = stats.failures
+    beside_probe = place.beside > 0 and failures.is_probed(now)
+    retries = BESIDE_PROBE if beside_probe else failures.retries(now)
+    return queued + retries * (retry_s + failures.lost_s) + place.later_s
 
 
 def _first(task_id: str, places: Sequence[_Place], finish: Sequence[float]) -> int:

@@ -1,7 +1,7 @@
-"""A random forest as plain arrays: written at training time, checked before use, walked with numpy.
+"""Trees as plain arrays: written at training time, checked before use, walked with numpy.
 
 Why: `RandomForestRegressor.predict` costs 4-8 ms a call; this walk costs a tenth and gives the same bits.
-Pure but for the file format; knows nothing of features or scikit-learn's code, only its tree arrays.
+Pure but for the file format; knows nothing of features or of scikit-learn (`flattening.py` does).
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ DTYPES: dict[str, Any] = {
 }
 
 
+AROUND_MEAN = "around_mean"
+"""Stands in a file only when it is so."""
+
+
 class ModelRefused(OutriderError):
     """A model file is damaged, foreign or made for another version."""
 
@@ -53,7 +57,9 @@ def _demand(holds: bool | np.bool_, what: str) -> None:
 class FlatForest:
     """Trees in one row of nodes. The right child stands after the left; a leaf is its own child.
 
-    `value` is the mean target of a leaf, `sample` one random training target of it.
+    `value` is the mean target of a leaf, `sample` one random training target of it. Boosted trees are the
+    same: their values are scaled so that the mean over trees is the prediction, and `around_mean` says that
+    `sample` holds what the prediction missed, since a leaf of one of them says little of the target itself.
     """
 
     features: int
@@ -64,6 +70,7 @@ class FlatForest:
     value: NDArray[np.float64]
     sample: NDArray[np.float32]
     levels: int
+    around_mean: bool = False
     _nodes: NDArray[np.int64] = field(init=False, repr=False, compare=False)
     """Child and feature in one number, and the bits of the threshold: one look at memory for each node."""
 
@@ -143,13 +150,17 @@ class FlatForest:
         at = min(self.trees - 1, int(share * self.trees))
         samples = self.sample.take(leaves.T)
         samples.partition(at, axis=1)
-        return samples[:, at].astype(np.float64)
+        found = samples[:, at].astype(np.float64)
+        return found + self.mean(leaves) if self.around_mean else found
 
     def to_bytes(self) -> bytes:
         """The `.npz` file; equal forests give equal bytes."""
         out = io.BytesIO()
-        arrays = {name: getattr(self, name).astype(kind) for name, kind in DTYPES.items()}
-        np.savez_compressed(out, allow_pickle=False, features=np.int32(self.features), **arrays)
+        arrays: dict[str, Any] = {name: getattr(self, name).astype(kind) for name, kind in DTYPES.items()}
+        arrays["features"] = np.int32(self.features)
+        if self.around_mean:
+            arrays[AROUND_MEAN] = np.int32(1)
+        np.savez_compressed(out, allow_pickle=False, **arrays)
         return out.getvalue()
 
 
@@ -171,17 +182,27 @@ def _read_arrays(data: bytes) -> dict[str, Any]:
             sum(i.file_size for i in packed.infolist()) <= MOST_BYTES, f"unpacks to over {MOST_BYTES} bytes"
         )
     with np.load(io.BytesIO(data), allow_pickle=False) as found:
-        _demand(set(found.files) == {*DTYPES, "features"}, "its arrays are not the expected ones")
+        names = set(found.files) - {AROUND_MEAN}
+        _demand(names == {*DTYPES, "features"}, "its arrays are not the expected ones")
         arrays = {name: found[name] for name in found.files}
     for name, kind in DTYPES.items():
         _demand(arrays[name].dtype == kind and arrays[name].ndim == 1, f"{name} has another type or shape")
-    _demand(arrays["features"].dtype == np.int32 and arrays["features"].ndim == 0, "features is not a number")
-    arrays["features"] = int(arrays["features"])
+    for name in arrays.keys() - DTYPES.keys():
+        _demand(arrays[name].dtype == np.int32 and arrays[name].ndim == 0, f"{name} is not a number")
+        arrays[name] = int(arrays[name])
     return arrays
 
 
 def forest_from_arrays(
-    *, features: int, roots: Any, feature: Any, threshold: Any, child: Any, value: Any, sample: Any
+    *,
+    features: int,
+    roots: Any,
+    feature: Any,
+    threshold: Any,
+    child: Any,
+    value: Any,
+    sample: Any,
+    around_mean: int = 0,
 ) -> FlatForest:
     """A forest whose walk provably stays inside its arrays and ends. Raises ModelRefused."""
     nodes = len(feature)
@@ -189,6 +210,7 @@ def forest_from_arrays(
     _demand(all(len(a) == nodes for a in (threshold, child, value, sample)), "arrays differ in length")
     _demand(1 <= len(roots) <= MOST_TREES, "number of trees out of range")
     _demand(roots[0] == 0 and (np.diff(roots) > 0).all() and roots[-1] < nodes, "roots out of order")
+    _demand(around_mean in (0, 1), "around_mean is neither 0 nor 1")
     _demand((feature >= 0).all() and (feature < features).all(), "feature out of range")
     _demand(np.isfinite(value).all() and np.isfinite(sample).all(), "values must be finite")
     levels = _checked_levels(np.asarray(roots, np.intp), threshold, np.asarray(child, np.intp))
@@ -201,6 +223,7 @@ def forest_from_arrays(
         np.asarray(value, np.float64),
         np.asarray(sample, np.float32),
         levels,
+        bool(around_mean),
     )
 
 
@@ -229,66 +252,3 @@ def _depth(roots: NDArray[np.intp], child: NDArray[np.intp], leaf: NDArray[np.bo
         below = np.concatenate([child[front], child[front] + 1])
         front = below[~leaf[below]]
     return level
-
-
-def _round_down(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The largest float32 not above: then `x <= t` says the same for every float32 x."""
-    rounded = threshold.astype(np.float32)
-    above = rounded.astype(np.float64) > threshold
-    rounded[above] = np.nextafter(rounded[above], np.float32(-np.inf))
-    return rounded
-
-
-def flatten(estimator: Any, rows: NDArray[np.float32], targets: NDArray[np.float64], seed: int) -> FlatForest:
-    """The arrays of a fitted scikit-learn forest; `rows` and `targets` are what it was fitted on."""
-    parts = [_flatten_tree(tree.tree_) for tree in estimator.estimators_]
-    sizes = [len(part["feature"]) for part in parts]
-    roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    child = (joined.pop("child") + np.repeat(roots, sizes)).astype(np.int32)
-    bare = forest_from_arrays(
-        features=rows.shape[1],
-        roots=roots,
-        child=child,
-        sample=joined["value"].astype(np.float32),
-        **joined,
-    )
-    return FlatForest(**{**_fields(bare), "sample": _one_target_per_leaf(bare, rows, targets, seed)})
-
-
-def _fields(forest: FlatForest) -> dict[str, Any]:
-    return {name: getattr(forest, name) for name in ("features", "levels", *DTYPES)}
-
-
-def _one_target_per_leaf(
-    forest: FlatForest, rows: NDArray[np.float32], targets: NDArray[np.float64], seed: int
-) -> NDArray[np.float32]:
-    # The quantile over trees of one random target each is calibrated; over tree means it is too narrow.
-    sample = forest.value.astype(np.float32)
-    order = np.random.default_rng(seed).permuted(np.tile(np.arange(len(rows)), (forest.trees, 1)), axis=1)
-    for leaves, shuffled in zip(forest.leaves(rows), order, strict=True):
-        sample[leaves[shuffled]] = targets[shuffled]
-    return sample
-
-
-def _flatten_tree(tree: Any) -> dict[str, NDArray[Any]]:
-    """One tree renumbered level by level, so that siblings stand side by side after their parent."""
-    order, at = [0], 0
-    place = {0: 0}
-    while at < len(order):
-        node = order[at]
-        at += 1
-        if tree.children_left[node] >= 0:
-            for below in (int(tree.children_left[node]), int(tree.children_right[node])):
-                place[below] = len(order)
-                order.append(below)
-    kept = np.array(order)
-    leaf = tree.children_left[kept] < 0
-    child = np.arange(len(kept))
-    child[~leaf] = [place[int(node)] for node in tree.children_left[kept[~leaf]]]
-    return {
-        "feature": np.where(leaf, 0, tree.feature[kept]).astype(np.int16),
-        "threshold": np.where(leaf, np.float32(np.inf), _round_down(tree.threshold[kept])).astype(np.float32),
-        "child": child.astype(np.int32),
-        "value": np.where(leaf, tree.value[kept, 0, 0], 0.0),
-    }

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from outrider.broker.facts import TaskFacts
 from outrider.broker.routing import RouteAgent
+from outrider.router.failures import BESIDE_PROBE
 from outrider.router.features import agent_at_kind, pair_rows, task_values
 from outrider.router.flat_forest import FlatForest
 from outrider.router.statistics import (
@@ -45,8 +46,12 @@ class Fleet:
     drift: Values
     wait_s: Values
     """Expected seconds between assignment and start for one attempt running beside none."""
-    success: Values
-    """Probability that the next attempt succeeds."""
+    retries: Values
+    """Failures expected before an attempt succeeds."""
+    lost_s: Values
+    """Mean seconds that one of them takes."""
+    is_probed: NDArray[np.bool_]
+    """Failed several times in a row: one attempt at a time, until one succeeds."""
     skew: Values
     """By which factor the mean of an agent's service seconds is above their median."""
     widen: Values
@@ -78,7 +83,9 @@ def fleet_view(agents: Sequence[RouteAgent], statistics: Statistics, now: float)
         np.array([float(agent.in_flight) for agent in agents]),
         np.array([statistics.drift_now(a.agent_id, s, now) for a, s in zip(agents, stats, strict=True)]),
         np.array([s.wait_s / (s.wait_load + 1.0) for s in stats]),
-        np.array([1.0 - min(0.9, s.failing_now(now)) for s in stats]),
+        np.array([s.failures.retries(now) for s in stats]),
+        np.array([s.failures.lost_s for s in stats]),
+        np.array([s.failures.is_probed(now) for s in stats]),
         np.array([s.skew for s in stats]),
         np.array([statistics.widen + s.widen for s in stats]),
         now,
@@ -165,8 +172,8 @@ def beside(fleet: Fleet, agent: NDArray[np.intp], extra: NDArray[np.intp]) -> Va
     return load
 
 
-def failure_cost(kind: KindStats) -> float:
-    """What a failed attempt costs on average, as a multiple of the p50."""
+def retry_factor(kind: KindStats) -> float:
+    """The service of a second attempt, wherever it runs, as a multiple of the p50 of the first."""
     return float(np.exp(min(kind.spread, 1.5) ** 2 / 2.0))
 
 
@@ -175,11 +182,13 @@ def waiting(
 ) -> Values:
     """Expected seconds until an attempt that succeeds starts, for each free slot.
 
-    What the agent was seen to add between assignment and start at such a load, and what failures cost.
+    What the agent was seen to add between assignment and start at such a load, and what failures cost: the
+    time until they fail, and another service.
     """
-    queued: Values = fleet.wait_s[agent] * (beside(fleet, agent, extra) + 1.0)
-    mean: Values = p50 * failure_cost(view.kind)
-    queued += mean * (1.0 / fleet.success[agent] - 1.0)
+    busy = beside(fleet, agent, extra)
+    queued: Values = fleet.wait_s[agent] * (busy + 1.0)
+    retries = np.where(fleet.is_probed[agent] & (busy > 0), BESIDE_PROBE, fleet.retries[agent])
+    queued += retries * (p50 * retry_factor(view.kind) + fleet.lost_s[agent])
     return queued
 
 

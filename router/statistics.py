@@ -13,6 +13,7 @@ from typing import TypeVar
 from outrider.broker.facts import TaskFacts
 from outrider.broker.messages import LONGEST_TASK_S
 from outrider.broker.quick import quickly_made
+from outrider.router.failures import Failures, faded
 from outrider.router.known_kinds import KNOWN_KINDS, UNKNOWN_KIND, Typical
 from outrider.router.underway import mean_over_median
 
@@ -32,8 +33,6 @@ USUALLY_WIDER = 0.1
 WIDEST_STEP = 2.0
 PAIR_DRIFT = 0.5
 """How much of an agent's drift is taken out of what its kinds learn."""
-FAILURE_MOVE = 0.2
-FAILURE_HALF_LIFE_S = 60.0
 TYPICAL_COUNTS_AS = 2
 MOST_PAIRS = 50_000
 MOST_AGENTS = 20_000
@@ -59,11 +58,6 @@ def moved(mean: float, count: int, value: float) -> float:
 def widened(value: float, was_over: bool, step: float) -> float:
     """A step up for a duration over its p90, a ninth of it down for one under: still if one in ten is."""
     return max(-WIDEST_STEP, min(WIDEST_STEP, value + step * (0.9 if was_over else -0.1)))
-
-
-def faded(value: float, age_s: float, half_life_s: float) -> float:
-    """What is left of a value nobody confirmed for `age_s`: bad news expires."""
-    return value and float(value * 0.5 ** (max(0.0, age_s) / half_life_s))
 
 
 @dataclass(slots=True)
@@ -137,7 +131,7 @@ class AgentStats:
 
     `speed` is its mean distance from the kinds' means, `drift` how far its newest attempts were from what
     was predicted (both logarithms), `wait_s` the mean time between assignment and end that was not service,
-    seen while `wait_load` attempts ran beside, `failing` the share of its newest attempts that failed.
+    seen while `wait_load` attempts ran beside.
     """
 
     count: int = 0
@@ -148,8 +142,7 @@ class AgentStats:
     """How much less than DRIFT_VARIANCE the drift is still in doubt."""
     wait_s: float = 0.0
     wait_load: float = 0.0
-    failing: float = 0.0
-    failing_at: float = 0.0
+    failures: Failures = field(default_factory=Failures)
     widen: float = 0.0
     """Added to the log p90: what was seen to lack until nine in ten stay under it."""
     errors: int = 0
@@ -169,14 +162,6 @@ class AgentStats:
         """Variance of the drift: how far it may be from what is believed."""
         kept = 0.5 ** (max(0.0, now - self.drift_at) / DRIFT_HALF_LIFE_S)
         return float(DRIFT_VARIANCE - self.drift_sure * kept * kept)
-
-    def failing_now(self, now: float) -> float:
-        return faded(self.failing, now - self.failing_at, FAILURE_HALF_LIFE_S)
-
-    def note_end(self, failed: bool, at: float) -> None:
-        before = self.failing_now(at)
-        self.failing = before + (float(failed) - before) * FAILURE_MOVE
-        self.failing_at = at
 
     def note_error(self, log_ratio: float, drift_then: float, at: float) -> None:
         """Move the drift by as much as it is in doubt: far after a long silence, little once confirmed."""
@@ -290,7 +275,7 @@ class Statistics:
     def failed(self, attempt: Attempt, at: float) -> None:
         """The attempt ended without success. Its seconds are no service time: failing fast is not speed."""
         agent = _keep(self.agents, attempt.agent_id, self.agent(attempt.agent_id), MOST_AGENTS)
-        agent.note_end(True, at)
+        agent.failures.failed(at, min(at - attempt.at, LONGEST_TASK_S))
 
     def succeeded(self, attempt: Attempt, service_s: float, at: float) -> None:
         service_s = min(max(0.0, service_s), LONGEST_TASK_S)
@@ -309,7 +294,7 @@ class Statistics:
             agent.note_p90(was_over)
             self.widen = widened(self.widen, was_over, ALL_WIDEN)
         agent.note_wait(at - attempt.at - service_s, attempt.in_flight)
-        agent.note_end(False, at)
+        agent.failures.succeeded(at)
         agent.count += 1
         pair.learn(log_service - PAIR_DRIFT * drift, attempt.in_flight)
         kind.learn(log_service, attempt.facts)

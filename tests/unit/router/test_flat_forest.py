@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 
-from outrider.router.flat_forest import DTYPES, FEW, FlatForest, ModelRefused, flatten, forest_from_bytes
+from outrider.router.flat_forest import DTYPES, FEW, FlatForest, ModelRefused, forest_from_bytes
+from outrider.router.flattening import flatten, flatten_boosted
 
 
 def rows_and_targets(count: int = 600) -> tuple[np.ndarray[Any, np.dtype[np.float32]], Any]:
@@ -31,6 +32,33 @@ def test_predictions_are_bit_equal_to_scikit_learn(depth: int | None, count: int
     estimator, forest = fitted(depth)
     rows = np.random.default_rng(count).normal(size=(count, 5)).astype(np.float32) * 2
     assert (forest.mean(forest.leaves(rows)) == estimator.predict(rows)).all()
+
+
+def boosted() -> tuple[Any, FlatForest]:
+    rows, targets = rows_and_targets()
+    estimator = HistGradientBoostingRegressor(max_iter=30, max_leaf_nodes=8, random_state=1)
+    estimator.fit(rows, targets)
+    return estimator, flatten_boosted(estimator, rows, targets, seed=1)
+
+
+@pytest.mark.parametrize("count", [1, 10, 257])
+def test_boosted_trees_predict_what_scikit_learn_does(count: int) -> None:
+    estimator, forest = boosted()
+    draw = np.random.default_rng(count)
+    on_thresholds = np.repeat(forest.threshold[np.isfinite(forest.threshold)][:count, None], 5, axis=1)
+    for rows in (draw.normal(size=(count, 5)).astype(np.float32) * 2, on_thresholds):
+        assert forest.mean(forest.leaves(rows)) == pytest.approx(estimator.predict(rows), rel=1e-9)
+
+
+def test_boosted_trees_are_written_and_read_with_their_sort_of_p90() -> None:
+    _, forest = boosted()
+    again = forest_from_bytes(forest.to_bytes())
+    assert again.around_mean
+    assert again.to_bytes() == forest.to_bytes()
+    assert not forest_from_bytes(fitted()[1].to_bytes()).around_mean
+    rows, targets = rows_and_targets()
+    bound = again.quantile(again.leaves(rows), 0.9)
+    assert 0.8 <= float(np.mean(targets <= bound)) <= 0.97
 
 
 def test_values_exactly_on_a_threshold_go_the_same_way() -> None:
@@ -113,6 +141,10 @@ HOSTILE = {
     "no nodes": lambda a: a.update({n: a[n][:0] for n in DTYPES if n != "roots"}),
     "no trees": lambda a: a.update(roots=a["roots"][:0]),
     "no features": lambda a: a.update(features=np.int32(0)),
+    "a flag that is neither": lambda a: a.update(around_mean=np.int32(2)),
+    "a negative flag": lambda a: a.update(around_mean=np.int32(-1)),
+    "a flag of another type": lambda a: a.update(around_mean=np.float64(1.0)),
+    "a flag for each node": lambda a: a.update(around_mean=np.ones(len(a["child"]), np.int32)),
     "features as a list": lambda a: a.update(features=np.array([5], np.int32)),
     "unpacks to too much": lambda a: a.update(value=np.zeros(6_000_000)),
 }

@@ -107,8 +107,10 @@ def test_failing_fast_is_not_speed_and_is_forgiven_with_time() -> None:
         ledger.fail(f"t{number}", "a", ledger.assign(f"t{number}", "a"), 0.01)
     found = ledger.folded()
     assert found.pair("a", "chat").count == 0
-    assert found.agent("a").failing_now(ledger.now) > 0.8
-    assert found.agent("a").failing_now(ledger.now + 600) < 0.01
+    failures = found.agent("a").failures
+    assert failures.share(ledger.now) > 0.8
+    assert failures.share(ledger.now + 600) < 0.25
+    assert failures.share(ledger.now + 6 * 3600) < 0.01
 
 
 def test_a_lost_attempt_counts_as_failure_and_a_rejected_one_does_not() -> None:
@@ -117,7 +119,7 @@ def test_a_lost_attempt_counts_as_failure_and_a_rejected_one_does_not() -> None:
         epoch = ledger.assign("t1", "a")
         ledger.add(SUBJECTS.ledger_orchestrator("t1", "o1"), Ended("t1", 1, "a", epoch, kind))
         found = ledger.folded()
-        assert (found.agent("a").failing > 0) is failing
+        assert (found.agent("a").failures.count > 0) is failing
         assert not found.running
 
 

@@ -1,5 +1,6 @@
 """Training promotes what is better on the newest rows, and nothing else; the seed data is what it says."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ from outrider.broker.config import BadSettings
 from outrider.broker.facts import TaskFacts
 from outrider.router.artifact import ModelStore
 from outrider.router.config import router_settings
-from outrider.router.dataset import Row, RowBuilder, split_by_time, table_of
+from outrider.router.dataset import Row, RowBuilder, Table, split_by_time, table_of
 from outrider.router.flat_forest import forest_from_bytes
 from outrider.router.seed_data import FLEETS, seed_rows
-from outrider.router.training import fit, judge, learn, train_seed_model
+from outrider.router.training import KINDS, Trained, fit, fit_best, judge, learn, train_seed_model
 from tests.unit.router.test_statistics import Ledger
 
 
@@ -52,7 +53,27 @@ def test_a_better_model_is_promoted_and_serves(tmp_path: Path) -> None:
     assert store.load_serving().version == report["version"]
     manifest = store.load_serving().manifest
     assert manifest["training"]["source"] == "ledger"
+    assert manifest["kind"] == report["kind"] in KINDS
     assert manifest["training"]["last_seq"] > manifest["training"]["first_seq"] > 0
+
+
+@pytest.mark.parametrize("winner", sorted(KINDS))
+def test_the_kind_that_errs_least_on_the_newest_rows_is_taken(
+    winner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, newest = split_by_time(table_of(rows_of(ledger_with_pattern(600, follows_prompt=True))))
+    blind = Table(np.zeros_like(older.features), older.base, older.average, older.log_service)
+
+    def made_on(make: Callable[[Table], Trained], rows: Table) -> Callable[[Table], Trained]:
+        return lambda _: make(rows)
+
+    for name, make in KINDS.items():
+        monkeypatch.setitem(KINDS, name, made_on(make, older if name == winner else blind))
+    best, kinds = fit_best(older, newest)
+    assert best.kind == winner
+    assert kinds.keys() == KINDS.keys()
+    assert kinds[winner] == judge(best.forest, newest)
+    assert all(kinds[winner]["mae_log"] < found["mae_log"] for name, found in kinds.items() if name != winner)
 
 
 def test_a_model_that_is_not_better_is_kept_but_does_not_serve(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""How often an agent's attempts fail, what that costs, and when it is only probed. Knows no predictions.
+
+Why two shares: the fast one follows an outage and is forgotten within minutes, the slow one remembers an
+agent that now and then loses a task for long.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FAST_MOVE, FAST_HALF_LIFE_S = 0.2, 60.0
+SLOW_MOVE, SLOW_HALF_LIFE_S = 0.03, 1800.0
+MOST_FAILING = 0.9
+PROBE_FROM = 2
+"""After so many failures in a row an agent gets one attempt at a time, until one succeeds."""
+PROBE_FOR_S = 1800.0
+"""That ends after so long without any attempt."""
+
+
+def faded(value: float, age_s: float, half_life_s: float) -> float:
+    """What is left of a value nobody confirmed for `age_s`: bad news expires."""
+    return value and float(value * 0.5 ** (max(0.0, age_s) / half_life_s))
+
+
+def retries_for(failing: float) -> float:
+    """How many attempts fail before one succeeds, if such a share of them fails."""
+    return 1.0 / (1.0 - failing) - 1.0
+
+
+BESIDE_PROBE = retries_for(0.99)
+"""Retries that a place beside a probe is reckoned with: only where there is no other it is taken."""
+
+
+@dataclass(slots=True)
+class Failures:
+    """Of one agent. `count` is how many were seen, `in_a_row` how many since the last success."""
+
+    fast: float = 0.0
+    slow: float = 0.0
+    at: float = 0.0
+    count: int = 0
+    in_a_row: int = 0
+    lost_s: float = 0.0
+    """Mean seconds that an attempt took until it failed."""
+
+    def share(self, now: float) -> float:
+        """Probability that the next attempt fails: as of late, or as in the long run if that is more."""
+        age_s = now - self.at
+        fast = faded(self.fast, age_s, FAST_HALF_LIFE_S)
+        return min(MOST_FAILING, max(fast, faded(self.slow, age_s, SLOW_HALF_LIFE_S)))
+
+    def retries(self, now: float) -> float:
+        return retries_for(self.share(now)) if self.count else 0.0
+
+    def is_probed(self, now: float) -> bool:
+        """Whether it failed so often in a row, and lately, that one attempt at a time is enough."""
+        return self.in_a_row >= PROBE_FROM and now - self.at < PROBE_FOR_S
+
+    def succeeded(self, at: float) -> None:
+        if self.count:
+            self._move(0.0, at)
+            self.in_a_row = 0
+
+    def failed(self, at: float, lost_s: float) -> None:
+        self._move(1.0, at)
+        self.count += 1
+        self.in_a_row += 1
+        self.lost_s += (max(0.0, lost_s) - self.lost_s) * max(1.0 / self.count, FAST_MOVE)
+
+    def _move(self, value: float, at: float) -> None:
+        age_s = at - self.at
+        fast = faded(self.fast, age_s, FAST_HALF_LIFE_S)
+        slow = faded(self.slow, age_s, SLOW_HALF_LIFE_S)
+        self.fast = fast + (value - fast) * FAST_MOVE
+        self.slow = slow + (value - slow) * SLOW_MOVE
+        self.at = at
