@@ -17,7 +17,7 @@ from outrider.router.flat_forest import FlatForest, forest_from_arrays
 
 Rows = NDArray[np.float32]
 Targets = NDArray[np.float64]
-Part = dict[str, NDArray[Any]]
+Part = dict[str, Any]
 
 
 def flatten(estimator: Any, rows: Rows, targets: Targets, seed: int) -> FlatForest:

@@ -98,7 +98,7 @@ def _read(
                 seq,
                 at,
                 entry.p90_s if by_us else None,
-                statistics.drift_now(entry.agent_id, statistics.agent(entry.agent_id), at) if by_us else 0.0,
+                statistics.base(entry.agent_id, entry.kind, at) if by_us else None,
             )
         )
     if kind in ENDS_ATTEMPT:

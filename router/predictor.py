@@ -137,8 +137,10 @@ def pair_as_told(name: str, kind: KindStats, agent: RouteAgent, statistics: Stat
     """What is known of an agent at a kind."""
     pair = statistics.pair(agent.agent_id, name)
     if not pair.count and name in agent.mean_s:
-        # The orchestrator saw this agent do it and we did not: its average counts as one observation.
-        return PairStats(1, log_seconds(agent.mean_s[name]), kind.spread)
+        # The orchestrator saw this agent do it and we did not: its average is half believed.
+        told = log_seconds(agent.mean_s[name])
+        taste = (told - kind.mean - statistics.agent(agent.agent_id).speed) / 2.0
+        return PairStats(1, told, kind.spread, taste=taste)
     return pair
 
 

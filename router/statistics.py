@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from math import exp, log, log1p
+from math import exp, log, log1p, sqrt
 from typing import TypeVar
 
 from outrider.broker.facts import TaskFacts
@@ -31,8 +31,14 @@ LATE_LIMIT = 2.0
 AGENT_WIDENS, ALL_WIDEN = 0.06, 0.04
 USUALLY_WIDER = 0.1
 WIDEST_STEP = 2.0
-PAIR_DRIFT = 0.5
-"""How much of an agent's drift is taken out of what its kinds learn."""
+NEW_KIND_DOUBT, TYPICAL_DOUBT, NEW_PAIR_DOUBT = 9.0, 1.0, 0.1
+"""Variance of log seconds of what nobody has seen yet: a kind, a kind that ships, an agent at a kind."""
+LEAST_KIND_DOUBT, LEAST_PAIR_DOUBT = 0.004, 0.008
+"""So much is always in doubt: what is known for long still follows slow changes."""
+FARTHEST = 3.0
+"""An error counts as at most so many standard deviations."""
+SETTLES = 0.05
+"""Share of an agent's drift that each further success turns into its lasting pace."""
 TYPICAL_COUNTS_AS = 2
 MOST_PAIRS = 50_000
 MOST_AGENTS = 20_000
@@ -66,6 +72,8 @@ class KindStats:
 
     count: int = 0
     mean: float = 0.0
+    """Log seconds of an agent of usual pace."""
+    doubt: float = NEW_KIND_DOUBT
     spread: float = 0.5
     prompt: float = 0.0
     size: float = 0.0
@@ -82,6 +90,7 @@ class KindStats:
         return cls(
             count=weight,
             mean=log_seconds(usual.service_s),
+            doubt=TYPICAL_DOUBT if known else NEW_KIND_DOUBT,
             spread=usual.spread,
             prompt=log1p(usual.prompt_chars),
             size=log1p(usual.prompt_chars + 40),
@@ -95,7 +104,6 @@ class KindStats:
         n = self.count
         if n:
             self.spread = moved(self.spread, n, abs(log_service - self.mean))
-        self.mean = moved(self.mean, n, log_service)
         self.prompt = moved(self.prompt, n, log1p(max(0, facts.prompt_chars)))
         self.size = moved(self.size, n, log1p(max(0, facts.payload_bytes)))
         if facts.max_tokens > 0:
@@ -109,12 +117,15 @@ class KindStats:
 
 @dataclass(slots=True)
 class PairStats:
-    """One agent at one kind; `load` is the mean log1p of how many attempts ran beside."""
+    """One agent at one kind; `mean` is a plain average, `load` the mean log1p of how many ran beside."""
 
     count: int = 0
     mean: float = 0.0
     spread: float = 0.5
     load: float = 0.0
+    taste: float = 0.0
+    """How much longer it takes than its pace at other kinds says, in log seconds."""
+    doubt: float = NEW_PAIR_DOUBT
 
     def learn(self, log_service: float, in_flight: int) -> None:
         n = self.count
@@ -129,8 +140,8 @@ class PairStats:
 class AgentStats:
     """One agent over all kinds.
 
-    `speed` is its mean distance from the kinds' means, `drift` how far its newest attempts were from what
-    was predicted (both logarithms), `wait_s` the mean time between assignment and end that was not service,
+    `speed` is its lasting distance from the kinds' means, `drift` how far its newest attempts were from that
+    (both logarithms), `wait_s` the mean time between assignment and end that was not service,
     seen while `wait_load` attempts ran beside.
     """
 
@@ -163,18 +174,16 @@ class AgentStats:
         kept = 0.5 ** (max(0.0, now - self.drift_at) / DRIFT_HALF_LIFE_S)
         return float(DRIFT_VARIANCE - self.drift_sure * kept * kept)
 
-    def note_error(self, log_ratio: float, drift_then: float, at: float) -> None:
-        """Move the drift by as much as it is in doubt: far after a long silence, little once confirmed."""
-        doubt = self.doubt_now(at)
-        noise = self.error_spread() ** 2
-        gain = doubt / (doubt + max(noise, 0.01))
-        limit = 3.0 * max(self.error_spread(), 0.3)
-        drift = self.drift_now(at)
-        # Against the drift of now: what was predicted before the last news must not be counted twice.
-        drift += gain * max(-limit, min(limit, log_ratio + drift_then - drift))
-        self.drift = max(-DRIFT_LIMIT, min(DRIFT_LIMIT, drift))
-        self.drift_sure = DRIFT_VARIANCE - doubt * (1.0 - gain)
+    def note_level(self, off: float, doubt: float, share: float, at: float) -> None:
+        """It was off by so much, of which `share` is its own; a part settles as its lasting pace."""
+        drift = self.drift_now(at) + share * off
+        settled = drift * max(1.0 / (self.count + 1), SETTLES)
+        self.speed += settled
+        self.drift = max(-DRIFT_LIMIT, min(DRIFT_LIMIT, drift - settled))
+        self.drift_sure = DRIFT_VARIANCE - doubt * (1.0 - share)
         self.drift_at = at
+
+    def note_error(self, log_ratio: float) -> None:
         self.error += (min(3.0, abs(log_ratio)) - self.error) * max(1.0 / (self.errors + 5), 0.05)
         self.skew = mean_over_median(self.error_spread())
         self.errors += 1
@@ -202,8 +211,8 @@ class Attempt:
     epoch: int
     at: float
     p90_s: float | None = None
-    drift: float = 0.0
-    """The agent's drift that the p50 was predicted with."""
+    base: float | None = None
+    """Log seconds that were expected of the agent at the kind then, before the task was looked at."""
 
 
 def _keep(table: OrderedDict[str, V], key: str, value: V, most: int) -> V:
@@ -255,6 +264,11 @@ class Statistics:
         seen = sum(late) / len(late) + spread / 2.0
         return drift + min(LATE_LIMIT, doubt / (doubt + spread * spread) * seen)
 
+    def base(self, agent_id: str, kind: str, now: float) -> float:
+        """Log seconds expected of an agent at a kind at this time, before a task is looked at."""
+        agent = self.agent(agent_id)
+        return prior(self.kind(kind), agent, self.pair(agent_id, kind)) + self.drift_now(agent_id, agent, now)
+
     def began(self, attempt: Attempt) -> None:
         self.forgotten(attempt.task_id)
         self.running[attempt.task_id] = attempt
@@ -284,11 +298,9 @@ class Statistics:
         agent = _keep(self.agents, attempt.agent_id, self.agent(attempt.agent_id), MOST_AGENTS)
         key = f"{attempt.agent_id} {attempt.kind}"
         pair = _keep(self.pairs, key, self.pair(attempt.agent_id, attempt.kind), MOST_PAIRS)
-        if kind.count:
-            agent.speed = moved(agent.speed, agent.count, log_service - kind.mean)
-        drift = agent.drift_now(at)
+        _learn_level(kind, agent, pair, attempt, log_service, at)
         if attempt.p50_s is not None:
-            agent.note_error(log_service - log_seconds(attempt.p50_s), attempt.drift, at)
+            agent.note_error(log_service - log_seconds(attempt.p50_s))
         if attempt.p90_s is not None:
             was_over = service_s > attempt.p90_s
             agent.note_p90(was_over)
@@ -296,15 +308,33 @@ class Statistics:
         agent.note_wait(at - attempt.at - service_s, attempt.in_flight)
         agent.failures.succeeded(at)
         agent.count += 1
-        pair.learn(log_service - PAIR_DRIFT * drift, attempt.in_flight)
+        pair.learn(log_service, attempt.in_flight)
         kind.learn(log_service, attempt.facts)
 
 
-def prior(kind: KindStats, agent: AgentStats, pair: PairStats) -> float:
-    """The expected log service seconds of an agent at a kind before looking at the task.
+def _learn_level(
+    kind: KindStats, agent: AgentStats, pair: PairStats, attempt: Attempt, log_service: float, at: float
+) -> None:
+    """One error is shared by all who are in doubt, each as much as it is: kind, agent, and agent at kind.
 
-    What the agent did at this kind, drawn towards the kind's mean at the agent's general speed.
+    The rest is the scatter of single attempts. So an agent that is known well takes little of the blame for
+    a new kind, and a newcomer most of what is odd about its first task.
     """
-    base = kind.mean + agent.speed * agent.count / (agent.count + 2.0)
-    n = min(pair.count, 10)
-    return (n * pair.mean + base) / (n + 1.0)
+    off = log_service - prior(kind, agent, pair) - agent.drift_now(at)
+    if attempt.p50_s is not None and attempt.base is not None and pair.count:
+        # What the forest said of the task itself is neither's doing.
+        off -= log_seconds(attempt.p50_s) - attempt.base
+    doubt = agent.doubt_now(at)
+    total = kind.doubt + doubt + pair.doubt + max(agent.error_spread() ** 2, 0.01)
+    limit = FARTHEST * sqrt(total)
+    off = max(-limit, min(limit, off))
+    agent.note_level(off, doubt, doubt / total, at)
+    pair.taste += off * pair.doubt / total
+    pair.doubt = max(LEAST_PAIR_DOUBT, pair.doubt * (1.0 - pair.doubt / total))
+    kind.mean += off * kind.doubt / total
+    kind.doubt = max(LEAST_KIND_DOUBT, kind.doubt * (1.0 - kind.doubt / total))
+
+
+def prior(kind: KindStats, agent: AgentStats, pair: PairStats) -> float:
+    """The expected log service seconds of an agent at a kind before looking at the task and at its drift."""
+    return kind.mean + agent.speed + pair.taste

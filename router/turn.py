@@ -33,8 +33,8 @@ Numbers = NDArray[np.float64]
 MARGIN = 10
 """Slots beyond the number of tasks in a turn that stay in the running after the quick estimate."""
 BEST = 5
-WELL_KNOWN = 3
-"""Observations, of any kind, from which an agent is no longer explored."""
+WELL_KNOWN = 1
+"""Observations, of any kind, from which an agent is no longer explored: one moves what is believed far."""
 
 
 Door = tuple[str, tuple[int, ...] | None]

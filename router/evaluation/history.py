@@ -16,7 +16,7 @@ from outrider.router.dataset import Row, RowBuilder, table_of
 from outrider.router.evaluation.records import Call
 from outrider.router.folding import Began, Finished
 from outrider.router.predictor import Predictor
-from outrider.router.statistics import Attempt, Statistics, prior, seconds_of
+from outrider.router.statistics import Attempt, Statistics, seconds_of
 from outrider.router.training import fit
 
 MONTH_S = 30 * 86_400.0
@@ -66,11 +66,9 @@ def _fold(
     builder: RowBuilder, task_id: str, model: str, call: Call, facts: TaskFacts, at: float
 ) -> Row | None:
     known, kind = builder.statistics, call.prompt[0]
-    agent = known.agent(model)
-    drift = agent.drift_now(at)
     # What a router without a forest would have predicted then: so the scatter of each agent is known as well.
-    p50_s = seconds_of(prior(known.kind(kind), agent, known.pair(model, kind)) + drift)
-    attempt = Attempt(task_id, model, kind, facts, 1, 0, p50_s, 1, at, None, drift)
+    base = known.base(model, kind, at)
+    attempt = Attempt(task_id, model, kind, facts, 1, 0, seconds_of(base), 1, at, None, base)
     builder.learn(Began(attempt), at)
     known.forgotten(task_id)
     return builder.learn(Finished(attempt, call.seconds), at + call.seconds)

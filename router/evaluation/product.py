@@ -66,11 +66,7 @@ class Outrider:
                 self._epoch,
                 self._known.begins_at + now,
                 chosen.p90_s,
-                self.statistics.drift_now(
-                    self._names[agent],
-                    self.statistics.agent(self._names[agent]),
-                    self._known.begins_at + now,
-                ),
+                self.statistics.base(self._names[agent], task.kind, self._known.begins_at + now),
             )
         )
 

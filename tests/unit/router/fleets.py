@@ -94,6 +94,7 @@ class RoutedFleet:
             1,
             start.began_at,
             start.p90_s,
+            self.statistics.base(agent.agent_id, start.kind, start.began_at),
         )
         self._running[start.task_id] = attempt
 

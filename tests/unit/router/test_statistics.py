@@ -123,20 +123,48 @@ def test_a_lost_attempt_counts_as_failure_and_a_rejected_one_does_not() -> None:
         assert not found.running
 
 
-def test_drift_follows_what_was_predicted_and_fades_unconfirmed() -> None:
+def test_drift_follows_a_change_at_once_and_fades_unconfirmed() -> None:
     ledger = Ledger()
-    for number in range(20):
-        ledger.run(f"t{number}", "a", 6.0, p50_s=2.0)
+    for number in range(60):
+        ledger.run(f"t{number}", "a", 2.0, p50_s=2.0)
+    for number in range(6):
+        ledger.run(f"u{number}", "a", 8.0, p50_s=2.0)
     agent = ledger.folded().agent("a")
-    assert agent.drift_now(ledger.now) > 0.5
+    assert agent.drift_now(ledger.now) > 0.4
     assert agent.drift_now(ledger.now + 3600) < 0.01
 
 
-def test_predictions_of_the_built_in_rule_teach_no_drift() -> None:
+def test_what_lasts_is_no_drift_but_the_agents_pace() -> None:
     ledger = Ledger()
     for number in range(20):
-        ledger.run(f"t{number}", "a", 6.0, p50_s=2.0, reason=RouteReason.FALLBACK_NO_ROUTER)
-    assert ledger.folded().agent("a").drift == 0.0
+        ledger.run(f"a{number}", "usual", 2.0)
+        ledger.run(f"b{number}", "slow", 8.0)
+    found = ledger.folded()
+    slow, usual = found.agent("slow"), found.agent("usual")
+    assert found.base("slow", "chat", ledger.now) == pytest.approx(log(8.0), abs=0.15)
+    assert slow.speed > usual.speed + 0.7
+
+
+def test_the_first_attempt_of_a_new_kind_is_blamed_on_the_kind() -> None:
+    ledger = Ledger()
+    for number in range(20):
+        ledger.run(f"t{number}", "a", 2.0)
+    before = ledger.folded().agent("a")
+    ledger.run("other", "a", 200.0, kind="never-seen")
+    found = ledger.folded()
+    assert found.kind("never-seen").mean == pytest.approx(log(200.0) - before.speed, abs=0.5)
+    assert found.base("a", "chat", ledger.now) == pytest.approx(log(2.0), abs=0.2)
+
+
+def test_what_the_forest_said_of_a_task_does_not_count_as_the_agents_pace() -> None:
+    """Long prompts only: predicted to take four times as long as usual, and so they do."""
+    ledger = Ledger()
+    for number in range(20):
+        ledger.run(f"t{number}", "a", 2.0, p50_s=2.0)
+    usual = ledger.folded().base("a", "chat", ledger.now)
+    for number in range(20):
+        ledger.run(f"u{number}", "a", 8.0, p50_s=8.0)
+    assert ledger.folded().base("a", "chat", ledger.now) == pytest.approx(usual, abs=0.1)
 
 
 def test_time_between_assignment_and_start_is_the_agents_waiting() -> None:
