@@ -68,9 +68,12 @@ def fit(table: Table, trees: int = TREES, depth: int = DEPTH) -> Trained:
 def fit_boosted(table: Table) -> Trained:
     """Histogram gradient boosting of the same. Its trees are small, so that they stay in the cache."""
     from sklearn.ensemble import HistGradientBoostingRegressor  # noqa: PLC0415
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     estimator = HistGradientBoostingRegressor(**BOOSTED, early_stopping=False, random_state=SEED)
-    estimator.fit(table.features, table.target)
+    # Its threads wait for each other busily: beside a fleet's other work one is quicker than two.
+    with threadpool_limits(1):
+        estimator.fit(table.features, table.target)
     return Trained(estimator, flatten_boosted(estimator, table.features, table.target, SEED), "boosted")
 
 
