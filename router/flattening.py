@@ -39,7 +39,7 @@ def flatten_boosted(estimator: Any, rows: Rows, targets: Targets, seed: int) -> 
 def _joined(parts: Sequence[Part], features: int) -> FlatForest:
     sizes = [len(part["feature"]) for part in parts]
     roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    joined: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     child = (joined.pop("child") + np.repeat(roots, sizes)).astype(np.int32)
     sample = joined["value"].astype(np.float32)
     return forest_from_arrays(features=features, roots=roots, child=child, sample=sample, **joined)
