@@ -24,6 +24,9 @@ SUBJECTS = Subjects("t")
 Entry = tuple[str, bytes, int, float]
 
 
+UNPREDICTED = RouteReason.FALLBACK_NO_ROUTER
+
+
 class Ledger:
     """A ledger in memory, written as the orchestrator and the agents write it."""
 
@@ -137,8 +140,8 @@ def test_drift_follows_a_change_at_once_and_fades_unconfirmed() -> None:
 def test_what_lasts_is_no_drift_but_the_agents_pace() -> None:
     ledger = Ledger()
     for number in range(20):
-        ledger.run(f"a{number}", "usual", 2.0)
-        ledger.run(f"b{number}", "slow", 8.0)
+        ledger.run(f"a{number}", "usual", 2.0, reason=UNPREDICTED)
+        ledger.run(f"b{number}", "slow", 8.0, reason=UNPREDICTED)
     found = ledger.folded()
     slow, usual = found.agent("slow"), found.agent("usual")
     assert found.base("slow", "chat", ledger.now) == pytest.approx(log(8.0), abs=0.15)
@@ -148,9 +151,9 @@ def test_what_lasts_is_no_drift_but_the_agents_pace() -> None:
 def test_the_first_attempt_of_a_new_kind_is_blamed_on_the_kind() -> None:
     ledger = Ledger()
     for number in range(20):
-        ledger.run(f"t{number}", "a", 2.0)
+        ledger.run(f"t{number}", "a", 2.0, reason=UNPREDICTED)
     before = ledger.folded().agent("a")
-    ledger.run("other", "a", 200.0, kind="never-seen")
+    ledger.run("other", "a", 200.0, kind="never-seen", reason=UNPREDICTED)
     found = ledger.folded()
     assert found.kind("never-seen").mean == pytest.approx(log(200.0) - before.speed, abs=0.5)
     assert found.base("a", "chat", ledger.now) == pytest.approx(log(2.0), abs=0.2)
