@@ -182,15 +182,21 @@ class Attempts:
         return Done(in_flight=self.in_flight)
 
     def renew(self, request: Renew) -> Done:
-        """Give a running attempt its new fencing token."""
+        """Give a live attempt its new fencing token; one that is older than the present is passed over."""
         for old, attempt in self._running.items():
             given = attempt.assignment
             if (given.task_id, given.attempt) == (request.task_id, request.attempt):
-                attempt.epoch, attempt.expect = request.epoch, request.expect
-                self._running[request.epoch] = self._running.pop(old)
-                self._remember(request.epoch)
+                if request.epoch > old:
+                    self._renumber(old, attempt, request)
                 return Done(in_flight=self.in_flight)
-        return Done(ok=False, in_flight=self.in_flight)
+        return Done(ok=self._recorder.renew(request), in_flight=self.in_flight)
+
+    def _renumber(self, old: int, attempt: Attempt, request: Renew) -> None:
+        # Its heartbeat reads from another thread: the attempt stands under both epochs for a moment.
+        self._running[request.epoch] = attempt
+        attempt.epoch, attempt.expect = request.epoch, request.expect
+        del self._running[old]
+        self._remember(request.epoch)
 
     async def finished(self, deliver_within_s: float) -> None:
         """Wait for what runs, however long, and then so long for its output and outcomes to be sent."""

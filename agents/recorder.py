@@ -17,7 +17,7 @@ from outrider.broker.background import Background
 from outrider.broker.codec import MAX_BODY_BYTES, MAX_ENVELOPE_BYTES, decode, encode, load
 from outrider.broker.connection import Connection
 from outrider.broker.errors import OutriderError, PayloadTooLarge, WrongSequence, error_from_wire
-from outrider.broker.messages import Settle, Settled, SpooledEpoch, Verdict
+from outrider.broker.messages import Renew, Settle, Settled, SpooledEpoch, Verdict
 from outrider.broker.object_ref import ObjectRef
 from outrider.broker.objects import ObjectStore
 from outrider.broker.outcomes import Failed, Succeeded
@@ -90,6 +90,16 @@ class Recorder:
     def keep(self, finished: Finished) -> None:
         """Put it on disk, before anything is sent."""
         self._spool.add(finished)
+
+    def renew(self, request: Renew) -> bool:
+        """Give an outcome that waits its new fencing token; whether there is one of this attempt.
+
+        What is on its way under the old one is refused: the ledger moved on before this was sent.
+        """
+        finished = self._spool.find(request.task_id, request.attempt)
+        if finished is not None and request.epoch > finished.epoch:
+            finished.renumber(request.epoch, request.expect)
+        return finished is not None
 
     async def record(self, finished: Finished) -> None:
         """Send it; returns once it is on its way, and `run` sees to what goes wrong."""

@@ -160,6 +160,10 @@ class Spool:
         """What the ledger has not confirmed, oldest first. Safe to read from another thread."""
         return list(self._open.values())
 
+    def find(self, task_id: str, attempt: int) -> Finished | None:
+        """The outcome of an attempt, while the ledger has not confirmed it."""
+        return self._open.get((task_id, attempt))
+
     def add(self, finished: Finished) -> None:
         """Write it to the journal. A disk that refuses is reported once and does not stop the outcome."""
         finished.spooled_at = time.monotonic()

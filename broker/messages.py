@@ -69,6 +69,8 @@ class TaskEnvelope:
     after_group_size: int | None = None
     requeued_from: str | None = None
     """The dead task that this one does again."""
+    hedge: bool | None = None
+    """It may run on two agents at once, and shall when it takes unusually long."""
 
     @property
     def waits(self) -> Waits | None:

@@ -67,7 +67,7 @@ async def _print_output(task: Task, from_offset: int, *, is_json: bool) -> bool:
         async for piece in pieces:
             if attempt and piece.attempt != attempt:
                 _write(out, "\n")
-                note(f"attempt {attempt} did not finish; attempt {piece.attempt} starts over")
+                note(f"attempt {piece.attempt} instead of attempt {attempt}, from its start")
             attempt = piece.attempt
             if piece.type is ChunkType.PROGRESS:
                 note(f"{(piece.progress or 0) * 100:.0f} % done")

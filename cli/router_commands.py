@@ -123,6 +123,8 @@ async def _explain(options: argparse.Namespace) -> int:
 def _attempt_text(attempt: dict[str, Any]) -> str:
     by = attempt["model"] or "rule"
     head = f"attempt {attempt['attempt']} to {attempt['agent']}: {attempt['reason']}, by {by}"
+    if "beside_after_s" in attempt:
+        head += f"; beside the one before, which had run for {seconds(attempt['beside_after_s'])}"
     rows = [
         [
             ("> " if candidate["agent"] == attempt["agent"] else "  ") + candidate["agent"],

@@ -57,6 +57,9 @@ def add_to(commands: Commands) -> None:
         choices=("cancel", "run"),
         help="if one of those fails: cancel (default), or run all the same",
     )
+    parser.add_argument(
+        "--hedge", action="store_true", help="a second agent may run it too, if it is slow and one is idle"
+    )
     _add_estimates(parser)
     _add_arrangements(parser)
     parser.set_defaults(run=run)
@@ -128,6 +131,7 @@ async def _submit(options: argparse.Namespace, payload: Any) -> int:
             "requires": options.requires,
             "key": options.key,
             "limit_key": options.limit_key,
+            "hedge": options.hedge,
         }
         waits: dict[str, Any] = {"after": options.after, "on_failure": options.on_failure}
         if options.after_group is not None:

@@ -86,9 +86,10 @@ class ChunkReader:
         try:
             async with contextlib.aclosing(self._stored()) as arrived:
                 async for stored in arrived:
-                    piece = await self._judge(stored)
-                    if piece is not None:
+                    for piece in await self._judge(stored):
                         yield piece
+                for piece in await self._of_winner():
+                    yield piece
         finally:
             self._follower.stop()
             feeding.cancel()
@@ -121,21 +122,43 @@ class ChunkReader:
             self._reached = item.seq
             yield item
 
-    async def _judge(self, stored: Stored) -> Piece | None:
+    async def _judge(self, stored: Stored) -> list[Piece]:
         try:
             agent_id, _, attempt = parse_chunk(stored.subject)
             chunk = decode(Chunk, stored.data)
         except DecodeError:
-            return None
-        if attempt > self._watch.story.attempt:
+            return []
+        if attempt > self._watch.story.newest:
             await self._watcher.refresh(self._watch)
+        if (attempt, agent_id) != self._shown():
+            return []
+        if attempt < self._attempt:
+            return await self._again(attempt, agent_id)
+        return self._take(attempt, chunk)
+
+    def _shown(self) -> tuple[int, str]:
+        """The attempt that counts; while two live, the newer one."""
         story = self._watch.story
-        if (attempt, agent_id) != (story.attempt, story.agent_id):
-            return None
+        return story.live_attempts[-1] if story.is_live else (story.attempt, story.agent_id)
+
+    def _take(self, attempt: int, chunk: Chunk) -> list[Piece]:
         if attempt != self._attempt:
             first = self._start.first_of(attempt, is_first=not self._attempt)
             self._attempt, self._next_offset = attempt, first
         if chunk.offset < self._next_offset:
-            return None
+            return []
         self._next_offset = chunk.offset + 1
-        return Piece(attempt, chunk.offset, chunk.type, chunk.data, chunk.progress)
+        return [Piece(attempt, chunk.offset, chunk.type, chunk.data, chunk.progress)]
+
+    async def _of_winner(self) -> list[Piece]:
+        """The pieces of the attempt that won, if those of the other were shown."""
+        attempt, agent_id = self._shown()
+        return await self._again(attempt, agent_id) if attempt < self._attempt else []
+
+    async def _again(self, attempt: int, agent_id: str) -> list[Piece]:
+        """The newer of two attempts ended without success: all pieces of the other, from its first."""
+        found: list[Piece] = []
+        for stored in await self._reader.chunks_of(agent_id, self._watch.task_id, attempt):
+            with contextlib.suppress(DecodeError):
+                found += self._take(attempt, decode(Chunk, stored.data))
+        return found

@@ -150,6 +150,7 @@ class Client(LimitCalls, OperatorCalls, FleetCalls):
         after: Iterable[str | HasTaskId] = (),
         on_failure: OnFailure | str | None = None,
         after_group: GroupRef | None = None,
+        hedge: bool = False,
         **when: Unpack[Arrangement],
     ) -> Task:
         """Have a task accepted, durably. The same `key` again gives the same task, also when it is over.
@@ -159,11 +160,12 @@ class Client(LimitCalls, OperatorCalls, FleetCalls):
         `eta` asks first when it will finish (`task.eta`); with `refuse_late` a task whose deadline cannot
         be met is not submitted, but Refused.
 
+        With `hedge` a second agent may run it too when it takes unusually long: only for what may run twice.
         It starts when `after` and `after_group` have ended. Raises TaskNotFound for them, UnknownKind,
         InvalidTask, InvalidName, PayloadTooLarge, QueueFull, IdempotencyConflict, OutcomeUnknown when NATS
         stays away, NobodyAnswers when no orchestrator ever ran.
         """
-        waits = (after, on_failure, after_group)
+        waits = (after, on_failure, after_group, hedge)
         new = NewTask(
             kind, payload, priority, deadline_s, timeout_s, max_attempts, requires, key, limit_key, *waits
         )

@@ -49,6 +49,8 @@ class NewTask:
     after: Iterable[str | HasTaskId] = ()
     on_failure: OnFailure | str | None = None
     after_group: GroupRef | None = None
+    hedge: bool = False
+    """It may run on two agents at once, and does when it takes unusually long and a slot is idle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ def pack(
         group_size=member.group.size if member else None,
         after_group=task.after_group.group if task.after_group else None,
         after_group_size=task.after_group.size if task.after_group else None,
+        hedge=task.hedge or None,
     )
     try:
         data = encode(envelope)

@@ -150,6 +150,10 @@ class Reader:
         later = await scheduled_among(self._later, self._subjects, rest)
         return [task_id for task_id in rest if task_id not in later]
 
+    async def chunks_of(self, agent_id: str, task_id: str, attempt: int) -> list[Stored]:
+        """Every stored piece of one attempt, in order."""
+        return await self._chunks.all_of(self._subjects.chunk(agent_id, task_id, attempt))
+
     async def last_chunk(self, task_id: str) -> int:
         """The sequence of the last stored piece of output, 0 for none."""
         stored = await self._chunks.last_of([self._subjects.chunks_of(task_id)])

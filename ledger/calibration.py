@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from outrider.broker.outcomes import Succeeded
 from outrider.broker.routing import RouteReason
 from outrider.broker.subjects import parse_ledger
-from outrider.ledger.entries import Assigned
+from outrider.ledger.entries import Assigned, Hedged
 from outrider.ledger.fold import Record, Story
 
 WINDOW = 1_000
@@ -37,7 +37,7 @@ class Calibration:
         self._window = window
         self._in_p50 = self._in_p90 = 0
 
-    def ended(self, assigned: Assigned | None, service_s: float) -> None:
+    def ended(self, assigned: Assigned | Hedged | None, service_s: float) -> None:
         """An attempt that was assigned so succeeded after `service_s`."""
         if assigned is None or assigned.reason not in PREDICTED:
             return

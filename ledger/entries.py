@@ -51,6 +51,41 @@ class Assigned:
     v: int = VERSION
 
 
+@dataclass(frozen=True, slots=True)
+class Hedged:
+    """A second agent runs the task beside the first, which takes unusually long; written before it is told.
+
+    `attempt` is the newest number and one. From here on its sequence is the epoch of both attempts.
+    """
+
+    task_id: str
+    attempt: int
+    agent_id: str
+    instance: str
+    epoch: int
+    kind: str
+    priority: int
+    reason: RouteReason
+    model: str = ""
+    p50_s: float | None = None
+    p90_s: float | None = None
+    finish_s: float | None = None
+    candidates: tuple[Candidate, ...] = ()
+    facts: TaskFacts = TaskFacts()
+    slots: int = 0
+    in_flight: int = 0
+    """How many attempts the second agent had before this one."""
+    waiting_s: float = 0.0
+    """How long the task was ready and not running before its first attempt of the two."""
+    ran_s: float = 0.0
+    """How long the first attempt had been running."""
+    expected_s: float = 0.0
+    """Its predicted 95th percentile."""
+    at: float = 0.0
+    type: str = "hedged"
+    v: int = VERSION
+
+
 @quickly_made
 @dataclass(frozen=True, slots=True)
 class Blocked:
@@ -126,10 +161,11 @@ class Member:
     v: int = VERSION
 
 
-Entry = Assigned | Blocked | Succeeded | Failed | Ended | Closed
+Entry = Assigned | Hedged | Blocked | Succeeded | Failed | Ended | Closed
 
 ENTRY_CLASSES: dict[str, type[Entry]] = {
     "assigned": Assigned,
+    "hedged": Hedged,
     "blocked": Blocked,
     "succeeded": Succeeded,
     "failed": Failed,

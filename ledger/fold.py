@@ -14,7 +14,8 @@ from outrider.broker.quick import quickly_made
 from outrider.broker.states import ErrorClass, TaskState
 from outrider.broker.subjects import LedgerAddress, parse_ledger
 from outrider.broker.views import TaskView
-from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry
+from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry, Hedged
+from outrider.ledger.pair import LiveAttempt, Pair
 from outrider.ledger.rules import ATTEMPT_ENDS, TERMINAL_TYPES, Phase, refusal
 
 MOST_NOTED = 100
@@ -43,6 +44,11 @@ class Story:
     expect: int = 0
     """Sequence of the last entry at all: what the next append must expect."""
     attempt: int = 0
+    """Of the live attempt; of the first, when two live."""
+    begun: int = 0
+    """The epoch that its agent was given first."""
+    pair: Pair | None = None
+    """Once a second agent was asked to run it too."""
     charged: int = 0
     uncharged_in_a_row: int = 0
     lost_on: tuple[str, ...] = ()
@@ -52,7 +58,8 @@ class Story:
     """The orchestrator that wrote the task's newest orchestrator entry."""
     envelope: TaskEnvelope | None = None
     envelope_seq: int = 0
-    assigned: Assigned | None = None
+    assigned: Assigned | Hedged | None = None
+    """What gave the live attempt to its agent."""
     last: Entry | None = None
     outcomes: list[Succeeded | Failed] = field(default_factory=list)
     """What agents recorded, without results."""
@@ -70,6 +77,42 @@ class Story:
         return self.phase is Phase.LIVE
 
     @property
+    def newest(self) -> int:
+        """Number of the newest attempt."""
+        return self.attempt if self.pair is None else self.pair.newest
+
+    @property
+    def other(self) -> LiveAttempt | None:
+        """The second of two live attempts."""
+        return self.pair.other if self.pair is not None and self.is_live else None
+
+    @property
+    def live_attempts(self) -> tuple[tuple[int, str], ...]:
+        """Number and agent of what lives now, the newest last."""
+        if not self.is_live:
+            return ()
+        first, other = (self.attempt, self.agent_id), self.other
+        return (first,) if other is None else (first, (other.attempt, other.agent_id))
+
+    @property
+    def live_epochs(self) -> tuple[int, ...]:
+        """Every epoch under which an agent may name a live attempt."""
+        return self.epochs_of(self.begun) if self.is_live else ()
+
+    def epochs_of(self, begun: int) -> tuple[int, ...]:
+        """Every epoch under which an agent may know the attempt that began at `begun`."""
+        if self.pair is None:
+            return (begun,)
+        return tuple(epoch for epoch in self.pair.epochs if epoch >= begun)
+
+    def is_held_by(self, agent_id: str, epoch: int) -> bool:
+        """Whether the agent has a live attempt that was ever known by this epoch."""
+        other = self.other
+        if other is not None and other.agent_id == agent_id:
+            return epoch in self.epochs_of(other.begun)
+        return self.is_live and self.agent_id == agent_id and epoch in self.epochs_of(self.begun)
+
+    @property
     def state(self) -> TaskState:
         """The durable state; `running` and `queued` after a lost attempt are not stored."""
         if self.phase is Phase.CLOSED and self.last is not None:
@@ -83,7 +126,10 @@ class Story:
     def apply(self, seq: int, where: LedgerAddress, entry: Entry, stored_at: float = 0.0) -> str | None:
         """Fold one entry in ledger order; returns why it was ignored, or None when it counts."""
         self.expect = max(self.expect, seq)
-        why = refusal(self.phase, self.epoch, self.attempt, self.agent_id, where, entry)
+        if self.pair is None:
+            why = refusal(self.phase, self.epoch, self.attempt, self.agent_id, where, entry)
+        else:
+            why = self._refusal_of_pair(self.pair, where, entry)
         if why is not None:
             self._note(f"{seq}: {why}")
             return why
@@ -95,6 +141,16 @@ class Story:
             self.owner = where.writer
         self._fold(seq, entry)
         return None
+
+    def _refusal_of_pair(self, pair: Pair, where: LedgerAddress, entry: Entry) -> str | None:
+        other, attempt, agent_id = self.other, self.attempt, self.agent_id
+        if isinstance(entry, (Assigned, Hedged)):
+            attempt = pair.newest
+        elif (
+            other is not None and not isinstance(entry, (Blocked, Closed)) and entry.attempt == other.attempt
+        ):
+            attempt, agent_id = other.attempt, other.agent_id
+        return refusal(self.phase, self.epoch, attempt, agent_id, where, entry, is_pair=other is not None)
 
     def skip(self, seq: int, why: str) -> None:
         """Pass over an entry that cannot be read: it counts for `expect` and for nothing else."""
@@ -109,8 +165,11 @@ class Story:
     def _fold(self, seq: int, entry: Entry) -> None:
         if isinstance(entry, Assigned):
             self.phase, self.attempt, self.agent_id = Phase.LIVE, entry.attempt, entry.agent_id
-            self.assigned = entry
+            self.assigned, self.begun, self.pair = entry, seq, None
             self._keep_envelope(seq, entry.envelope)
+            return
+        if isinstance(entry, Hedged):
+            self._hedge(seq, entry)
             return
         if isinstance(entry, (Blocked, Closed)):
             self._keep_envelope(seq, entry.envelope)
@@ -118,23 +177,53 @@ class Story:
             self.phase = Phase.BLOCKED
         if isinstance(entry, Succeeded):
             self.outcomes.append(entry.without_result())
+            if self.other is not None and entry.attempt != self.attempt:
+                self._swap(self.other)
         if entry.type in TERMINAL_TYPES:
             self.phase = Phase.CLOSED
         elif entry.type in ATTEMPT_ENDS:
-            self.phase = Phase.BETWEEN
-            self._charge(entry)
+            self._end_attempt(seq, entry)
 
-    def _charge(self, entry: Entry) -> None:
+    def _hedge(self, seq: int, entry: Hedged) -> None:
+        if self.pair is None:
+            self.pair = Pair(entry.attempt, [self.begun])
+        self.pair.newest = entry.attempt
+        self.pair.epochs.append(seq)
+        self.pair.other = LiveAttempt(entry.attempt, entry.agent_id, seq, entry)
+
+    def _swap(self, other: LiveAttempt) -> None:
+        """Go on as the other of the two."""
+        if self.pair is not None and self.assigned is not None:
+            self.pair.other = LiveAttempt(self.attempt, self.agent_id, self.begun, self.assigned)
+        self.attempt, self.agent_id, self.begun = other.attempt, other.agent_id, other.begun
+        self.assigned = other.entry
+
+    def _end_attempt(self, seq: int, entry: Entry) -> None:
+        is_counted = self._charge(entry)
+        pair, other = self.pair, self.other
+        if pair is not None:
+            pair.epochs.append(seq)
+            pair.is_charged = is_counted = is_counted or pair.is_charged
+            if isinstance(entry, Failed) and not entry.error.retryable:
+                pair.fatal = entry.error
+        if pair is not None and other is not None:
+            if isinstance(entry, (Failed, Ended)) and entry.attempt != other.attempt:
+                self._swap(other)
+            pair.other = None
+            return
+        self.phase, self.attempt = Phase.BETWEEN, self.newest
+        self.charged += is_counted
+        self.uncharged_in_a_row = 0 if is_counted else self.uncharged_in_a_row + 1
+
+    def _charge(self, entry: Entry) -> bool:
+        """Note what an attempt ended of; tells whether it counts against the task."""
         if isinstance(entry, Failed):
             self.outcomes.append(entry)
             self.errors.append(entry.error)
-        if not is_charged(entry):
-            self.uncharged_in_a_row += 1
-            return
-        self.charged += 1
-        self.uncharged_in_a_row = 0
-        if entry.type == "lost" and self.agent_id not in self.lost_on:
-            self.lost_on += (self.agent_id,)
+        is_counted = is_charged(entry)
+        if isinstance(entry, Ended) and entry.type == "lost" and is_counted:
+            self.lost_on += () if entry.agent_id in self.lost_on else (entry.agent_id,)
+        return is_counted
 
     def _keep_envelope(self, seq: int, envelope: TaskEnvelope | None) -> None:
         if envelope is not None and self.envelope is None:
@@ -150,8 +239,8 @@ class Story:
             task_id=self.task_id,
             kind=assigned.kind if assigned else (envelope.kind if envelope else _kind_of(entry)),
             state=self.state,
-            agent=self.agent_id or None,
-            attempts=self.attempt,
+            agent=(self.agent_id if self.other is None else self.other.agent_id) or None,
+            attempts=self.newest,
             predicted_s=assigned.p50_s if assigned else None,
             p90_s=assigned.p90_s if assigned else None,
             waiting_s=assigned.waiting_s if assigned else None,
@@ -187,7 +276,7 @@ def _kind_of(entry: Entry | None) -> str:
 
 
 def _error_of(entry: Entry | None, errors: list[AttemptError]) -> dict[str, object] | None:
-    if entry is None or isinstance(entry, (Succeeded, Assigned, Blocked)):
+    if entry is None or isinstance(entry, (Succeeded, Assigned, Hedged, Blocked)):
         return None
     last = errors[-1] if errors else None
     if isinstance(entry, Closed):

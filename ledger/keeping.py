@@ -21,7 +21,7 @@ from outrider.ledger.entries import Closed, decode_member, entry_from_map
 from outrider.ledger.fold import Story
 
 MOST_STOPPED = 1_000
-"""Ended tasks whose last attempt was stopped: its agent may not have heard yet."""
+"""Ended tasks of which an attempt was stopped: its agent may not have heard yet."""
 MOST_KNOWN = 2_000
 """Pairs of agent and kind whose newest success is kept: how long it took."""
 MOST_AGENTS = 20_000
@@ -119,7 +119,7 @@ class Stories:
         last, assigned = task.story.last, task.story.assigned
         if isinstance(last, Closed) and last.type == "dead":
             self._died(task)
-        elif isinstance(last, Closed) and was_live:
+        elif was_live and (isinstance(last, Closed) or task.story.pair is not None):
             _put(self._stopped, task.story.task_id, task.kept, MOST_STOPPED)
         elif isinstance(last, Succeeded) and assigned is not None:
             _put(self._known, (last.agent_id, assigned.kind), task.kept, MOST_KNOWN)

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.subjects import LedgerAddress
-from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry
+from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry, Hedged
 
 
 class Phase(StrEnum):
@@ -31,7 +31,7 @@ ALLOWED: dict[Phase, frozenset[str]] = {
     Phase.UNWRITTEN: frozenset({"blocked", "assigned", "dead", "cancelled", "expired"}),
     Phase.BLOCKED: frozenset({"assigned", "dead", "cancelled", "expired"}),
     Phase.LIVE: frozenset(
-        {"succeeded", "failed", "rejected", "lost", "timed_out", "dead", "cancelled", "expired"}
+        {"hedged", "succeeded", "failed", "rejected", "lost", "timed_out", "dead", "cancelled", "expired"}
     ),
     Phase.BETWEEN: frozenset({"assigned", "dead", "cancelled", "expired"}),
     Phase.CLOSED: frozenset(),
@@ -39,9 +39,20 @@ ALLOWED: dict[Phase, frozenset[str]] = {
 
 
 def refusal(
-    phase: Phase, epoch: int, attempt: int, agent_id: str, where: LedgerAddress, entry: Entry
+    phase: Phase,
+    epoch: int,
+    attempt: int,
+    agent_id: str,
+    where: LedgerAddress,
+    entry: Entry,
+    *,
+    is_pair: bool = False,
 ) -> str | None:
-    """Why the entry is not allowed after this state of its task, or None when it is."""
+    """Why the entry is not allowed after this state of its task, or None when it is.
+
+    `attempt` and `agent_id` are of the live attempt that the entry may speak of, or of the newest one if it
+    begins another; `is_pair` says that two live already.
+    """
     if entry.task_id != where.task_id:
         return "entry speaks of another task than its subject"
     if entry.type not in ALLOWED[phase]:
@@ -54,7 +65,17 @@ def refusal(
         return None if entry.attempt == attempt + 1 else f"attempt {entry.attempt} does not follow {attempt}"
     if isinstance(entry, (Blocked, Closed)):
         return None
+    if isinstance(entry, Hedged):
+        return _hedge_refusal(attempt, agent_id, entry, is_pair=is_pair)
     return _attempt_refusal(attempt, agent_id, where, entry)
+
+
+def _hedge_refusal(attempt: int, agent_id: str, entry: Hedged, *, is_pair: bool) -> str | None:
+    if is_pair:
+        return "two attempts live already"
+    if entry.agent_id == agent_id:
+        return f"{agent_id} runs the task already"
+    return None if entry.attempt == attempt + 1 else f"attempt {entry.attempt} does not follow {attempt}"
 
 
 def _attempt_refusal(

@@ -14,7 +14,7 @@ def settle(story: Story, agent_id: str, epoch: int, attempt_epochs: dict[int, st
     """
     if attempt_epochs.get(epoch) == agent_id:
         return Settled(Verdict.RECORDED, story.epoch, story.expect)
-    if story.is_live and story.epoch == epoch and story.agent_id == agent_id:
+    if story.is_held_by(agent_id, epoch):
         return Settled(Verdict.RESEND, story.epoch, story.expect)
     return Settled(Verdict.SUPERSEDED, story.epoch, story.expect)
 

@@ -20,6 +20,8 @@ def why_hopeless(task: TaskRecord, limits: Thresholds) -> tuple[str, str] | None
     last = story.last
     if isinstance(last, Failed) and not last.error.retryable:
         return last.error.message, ""
+    if story.pair is not None and story.pair.fatal is not None:
+        return story.pair.fatal.message, story.pair.fatal.error_class.value
     if len(story.lost_on) >= limits.lost_before_poison:
         died = ", ".join(story.lost_on)
         return f"different agents died while they ran it: {died}", ErrorClass.POISON.value

@@ -5,27 +5,24 @@ Pure functions over Memory. Rule of the whole file: the ledger first, then every
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from outrider.broker.outcomes import Failed, Succeeded
-from outrider.broker.states import AgentState
 from outrider.broker.subjects import LedgerAddress
-from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry
+from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry, Hedged
 from outrider.ledger.rules import Phase
-from outrider.orchestrator import limited
+from outrider.orchestrator import limited, pairs
 from outrider.orchestrator.aftermath import delay_s, judge_agent, why_hopeless
 from outrider.orchestrator.control import died
 from outrider.orchestrator.instructions import (
     AckTask,
     Announce,
-    Assign,
     GiveBack,
     ReadStory,
     Release,
     StopAttempt,
     Write,
 )
-from outrider.orchestrator.model import Memory, TaskRecord, Wish
+from outrider.orchestrator.model import Memory, SecondRun, TaskRecord, Wish
+from outrider.orchestrator.stopping import release_agents, stop, stop_both, stop_under_all_names
 from outrider.orchestrator.transitions import LIVE, TaskPhase, Trigger
 
 
@@ -36,12 +33,17 @@ def write(m: Memory, task: TaskRecord, entry: Entry) -> None:
     m.out.append(Write(task.task_id, m.writes, entry, task.story.expect))
 
 
-def end_attempt(m: Memory, task: TaskRecord, type_: str, why: str, *, charged: bool) -> None:
-    """Write that a live attempt is rejected, lost or timed out."""
+def end_attempt(
+    m: Memory, task: TaskRecord, type_: str, why: str, *, charged: bool, second: SecondRun | None = None
+) -> None:
+    """Write that a live attempt is rejected, lost or timed out: the first, or the `second` of two."""
     if task.writing is not None or not task.story.is_live:
         return
     story = task.story
-    write(m, task, Ended(task.task_id, story.attempt, story.agent_id, story.epoch, type_, why, charged))
+    attempt, agent_id = (
+        (story.attempt, story.agent_id) if second is None else (second.attempt, second.agent_id)
+    )
+    write(m, task, Ended(task.task_id, attempt, agent_id, story.epoch, type_, why, charged))
 
 
 def close(m: Memory, task: TaskRecord, type_: str, reason: str, error_class: str = "") -> None:
@@ -111,6 +113,9 @@ def react(m: Memory, task: TaskRecord, entry: Entry) -> None:
         attempt_ended(m, task, entry)
     elif isinstance(entry, Blocked):
         parked(m, task)
+    elif isinstance(entry, Hedged):
+        m.counters["hedged"] += 1
+        look_after_both(m, task)
     else:
         ended(m, task, entry)
 
@@ -134,11 +139,11 @@ def attempt_begun(m: Memory, task: TaskRecord) -> None:
 
 
 def start_lease(m: Memory, task: TaskRecord) -> None:
-    """The attempt's clock begins: once for each epoch, however often its story is read."""
-    if task.lease_epoch == task.story.epoch:
+    """The attempt's clock begins: once for each attempt, however often its story is read."""
+    if task.lease_epoch == task.story.begun:
         return
     timeout_s = task.timeout_s or m.thresholds.default_timeout_s
-    task.lease_epoch = task.story.epoch
+    task.lease_epoch = task.story.begun
     task.accepted_at, task.missing_in_beats = None, 0
     if m.limits.holding:
         limited.started(m, task)
@@ -149,9 +154,7 @@ def send_assignment(m: Memory, task: TaskRecord) -> None:
     """Tell the agent, again after a while if it gives no sign; the agent answers by epoch."""
     story = task.story
     task.resend_at = m.now + m.thresholds.resend_assign_s
-    m.out.append(
-        Assign(task.task_id, story.agent_id, story.attempt, story.epoch, story.expect, story.envelope_seq)
-    )
+    m.out.append(pairs.assignment(story, story.agent_id, story.attempt, story.begun))
     set_timer(m, task)
 
 
@@ -174,25 +177,41 @@ def attempt_ended(m: Memory, task: TaskRecord, entry: Failed | Ended) -> None:
     """An attempt ended without success: count it against the agent, then retry, or give up."""
     m.agents.vacate(entry.agent_id, task.task_id)
     m.counters[entry.type] += 1
-    if task.phase in LIVE:
+    if task.phase in LIVE and not task.story.is_live:
         task.move(Trigger.ATTEMPT_ENDED)
     judge_agent(m, entry)
     if isinstance(entry, Ended):
-        stop(m, StopAttempt(entry.agent_id, task.task_id, entry.epoch, entry.type))
+        stop_under_all_names(m, task, entry)
+    if task.story.is_live:
+        look_after_both(m, task)
+        return
+    task.second = None
     if m.is_mine(task):
         plan_next(m, task)
 
 
-def stop(m: Memory, order: StopAttempt) -> None:
-    """Have an agent stop an attempt that the ledger has ended; said again at beats that still name it.
+def look_after_both(m: Memory, task: TaskRecord) -> None:
+    """A second attempt began, or one of two ended: the live ones get their present epoch, and their due."""
+    pairs.reconcile(m, task)
+    if not m.is_mine(task):
+        return
+    if pairs.is_second_waiting(task):
+        pairs.send_second(m, task)
+    pairs.renew(m, task)
+    set_timer(m, task)
+    _end_what_is_gone(m, task)
 
-    One that it rejected should not run, but an assignment sent twice may be taken the second time.
-    """
-    agent = m.agents.get(order.agent_id)
-    if agent is not None:
-        agent.stop(order)
-    if m.is_recovered and order.reason != "rejected":
-        m.out.append(order)
+
+def _end_what_is_gone(m: Memory, task: TaskRecord) -> bool:
+    """Attempts whose agent was declared offline while their task was not ours or being written."""
+    why, second = "its agent is gone", task.second
+    if pairs.is_gone(m, task.story.agent_id):
+        end_attempt(m, task, "lost", why, charged=task.accepted_at is not None)
+    elif second is not None and pairs.is_gone(m, second.agent_id):
+        end_attempt(m, task, "lost", why, charged=second.accepted_at is not None, second=second)
+    else:
+        return False
+    return True
 
 
 def plan_next(m: Memory, task: TaskRecord) -> None:
@@ -214,6 +233,8 @@ def ended(m: Memory, task: TaskRecord, entry: Succeeded | Closed) -> None:
         agent.is_probing = False
     elif task.phase in LIVE:
         stop(m, StopAttempt(task.story.agent_id, task.task_id, entry.epoch, entry.type))
+    if task.story.pair is not None:
+        stop_both(m, task, entry)
     if isinstance(entry, Closed):
         died(m, task, entry)
     release_agents(m, task)
@@ -225,13 +246,6 @@ def ended(m: Memory, task: TaskRecord, entry: Succeeded | Closed) -> None:
     m.out += (Release(task.task_id), Announce(task.task_id, entry.type))
     if m.barriers:
         m.barriers.over.append((task.task_id, entry.type))
-
-
-def release_agents(m: Memory, task: TaskRecord) -> None:
-    """Free the slot of the live attempt and of one that was being assigned."""
-    m.agents.vacate(task.story.agent_id, task.task_id)
-    if isinstance(task.writing, Assigned):
-        m.agents.vacate(task.writing.agent_id, task.task_id)
 
 
 def make_ready(m: Memory, task: TaskRecord) -> None:
@@ -248,6 +262,10 @@ def set_timer(m: Memory, task: TaskRecord) -> None:
         times.append(task.resend_at)
     if task.phase in LIVE:
         times.append(task.lease_until)
+        if task.second is not None:
+            times.append(pairs.next_time(task.second))
+        elif task.hedge_at is not None and task.phase is TaskPhase.RUNNING:
+            times.append(task.hedge_at)
     if task.phase is TaskPhase.BACKING_OFF:
         times.append(task.retry_at)
     if times:
@@ -263,9 +281,11 @@ def due(m: Memory, task: TaskRecord) -> None:
     elif expire_if_late(m, task):
         return
     elif task.phase in LIVE and m.now >= task.lease_until:
-        end_attempt(m, task, "timed_out", _why_timed_out(task), charged=True)
+        end_attempt(m, task, "timed_out", pairs.why_timed_out(task), charged=True)
     elif task.phase is TaskPhase.ASSIGNED and m.now >= task.resend_at:
         send_assignment(m, task)
+    elif task.second is not None and m.now >= pairs.next_time(task.second):
+        _second_due(m, task, task.second)
     elif task.phase is TaskPhase.BACKING_OFF and m.now >= task.retry_at:
         task.move(Trigger.RETRY_DUE)
         task.ready_at = m.now
@@ -274,10 +294,12 @@ def due(m: Memory, task: TaskRecord) -> None:
         set_timer(m, task)
 
 
-def _why_timed_out(task: TaskRecord) -> str:
-    if task.lease_until < task.last_end:
-        return "no sign of progress within its lease"
-    return "the attempt ran past its timeout"
+def _second_due(m: Memory, task: TaskRecord, second: SecondRun) -> None:
+    if m.now >= second.lease_until:
+        end_attempt(m, task, "timed_out", pairs.why_timed_out(second), charged=True, second=second)
+    else:
+        pairs.send_second(m, task)
+        set_timer(m, task)
 
 
 def resync(m: Memory, task: TaskRecord) -> None:
@@ -297,6 +319,8 @@ def resync(m: Memory, task: TaskRecord) -> None:
     if story.phase is Phase.LIVE:
         task.phase = TaskPhase.ASSIGNED
         m.agents.occupy(story.agent_id, task.task_id)
+        if story.pair is not None:
+            pairs.reconcile(m, task)
         limited.hold(m, task)
         take_charge(m, task)
     elif story.phase is Phase.BETWEEN:
@@ -314,26 +338,13 @@ def take_charge(m: Memory, task: TaskRecord) -> None:
         m.barriers.to_look_at[task.task_id] = None
     if not m.is_mine(task):
         m.timers.clear(task.task_id)
-    elif task.story.is_live and _is_agent_gone(m, task):
-        end_attempt(m, task, "lost", "its agent is gone", charged=task.accepted_at is not None)
+    elif task.story.is_live and _end_what_is_gone(m, task):
+        return
     elif task.phase is TaskPhase.ASSIGNED:
         send_assignment(m, task)
+        if task.story.pair is not None:
+            look_after_both(m, task)
     elif task.phase is TaskPhase.BACKING_OFF and task.writing is None:
         plan_next(m, task)
     else:
         set_timer(m, task)
-
-
-def _is_agent_gone(m: Memory, task: TaskRecord) -> bool:
-    """Whether the agent was declared offline before the task was ours to decide."""
-    agent = m.agents.get(task.story.agent_id)
-    return agent is not None and bool(agent.instance) and agent.state is AgentState.OFFLINE
-
-
-def strip(entry: Entry) -> Entry:
-    """The entry without its payload, which memory never keeps."""
-    if isinstance(entry, (Assigned, Blocked, Closed)) and entry.envelope is not None:
-        return replace(entry, envelope=replace(entry.envelope, payload=None))
-    if isinstance(entry, Succeeded):
-        return entry.without_result()
-    return entry

@@ -11,6 +11,8 @@ from typing import Any, Self
 
 from outrider.broker.config import BadSettings
 
+MAY_BE_ZERO = frozenset({"OUTRIDER_HEDGE_SHARE"})
+
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
@@ -62,6 +64,10 @@ class Thresholds:
     """Tasks beyond the free slots that the router is asked about, if they may wait for a full agent."""
     hold_look_s: float = 0.5
     """Tasks that wait for a full agent are asked about again after so long, if nothing changed before."""
+    hedge_share: float = 0.05
+    """Second attempts beside a slow one, as a share of recent assignments; 0 for none."""
+    hedge_least_s: float = 1.0
+    """What runs shorter than this is never hedged."""
     loop_stall_s: float = 2.0
     ledger_full_at: float = 0.8
     """Share of LEDGER's bytes from which nothing new begins; the rest is for results of what has begun."""
@@ -96,6 +102,6 @@ def _number(variable: str, text: str, *, whole: bool) -> float | int:
         value = int(text) if whole else float(text)
     except ValueError:
         raise BadSettings(f"{variable}={text!r} is not a {'whole ' if whole else ''}number") from None
-    if not value > 0:
+    if not (value > 0 or (value == 0 and variable in MAY_BE_ZERO)):
         raise BadSettings(f"{variable}={text!r} must be more than 0")
     return value

@@ -9,27 +9,30 @@ from collections.abc import Callable
 from typing import Any
 
 from outrider.broker.outcomes import Succeeded
-from outrider.broker.states import AgentState, TaskState
+from outrider.broker.states import TaskState
 from outrider.broker.subjects import LOWEST_PRIORITY, parse_ledger
 from outrider.broker.views import AgentView, OrchestratorStats
-from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry
+from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry, Hedged
 from outrider.ledger.fold import Story
 from outrider.ledger.rules import Phase
 from outrider.orchestrator import (
     admission,
+    answers,
     attempts,
     blocking,
     control,
     dispatch,
     events,
     health,
+    hedging,
     overload,
     showing,
 )
 from outrider.orchestrator.config import Thresholds
-from outrider.orchestrator.instructions import AckTask, Instruction, ReadStory, Release, StopAttempt
-from outrider.orchestrator.model import Memory, TaskRecord
-from outrider.orchestrator.transitions import SHOWN_AS, TaskPhase
+from outrider.orchestrator.instructions import AckTask, Instruction, ReadStory, StopAttempt
+from outrider.orchestrator.model import Memory, TaskRecord, strip
+from outrider.orchestrator.stopping import release_agents, stop, stop_what_ended
+from outrider.orchestrator.transitions import SHOWN_AS
 
 
 class Core:
@@ -40,8 +43,8 @@ class Core:
         self._handlers: dict[type, Callable[[Memory, Any], None]] = {
             events.TaskPulled: _pulled,
             events.TaskUnreadable: _unreadable,
-            events.Routed: lambda m, e: dispatch.routed(m, e.round, e.choices, e.model, e.held),
-            events.RouteFailed: lambda m, e: dispatch.route_failed(m, e.round, e.reason),
+            events.Routed: _routed,
+            events.RouteFailed: _route_failed,
             events.Written: _written,
             events.WriteFailed: _write_failed,
             events.EntryStored: _entry_stored,
@@ -54,8 +57,8 @@ class Core:
             events.AgentJoined: health.joined,
             events.AgentBeat: health.beat,
             events.AgentUnreachable: lambda m, e: health.unreachable(m, e.agent_id),
-            events.AssignAnswered: _assign_answered,
-            events.AssignUnheard: _assign_unheard,
+            events.AssignAnswered: answers.assign_answered,
+            events.AssignUnheard: answers.assign_unheard,
             events.ProgressSeen: health.progress_seen,
             events.CancelRequested: _cancel_requested,
             events.PulseHeard: _pulse_heard,
@@ -131,6 +134,7 @@ def _pulled(m: Memory, event: events.TaskPulled) -> None:
         is_in_queue=True,
         unfit=event.deliveries - 1,
         limit_key=event.limit_key,
+        may_hedge=event.may_hedge,
     )
     m.tasks[event.task_id] = task
     m.held[event.kind, event.priority] += 1
@@ -149,6 +153,20 @@ def _unreadable(m: Memory, event: events.TaskUnreadable) -> None:
     attempts.write(m, task, Closed(event.task_id, 0, "dead", event.why, "malformed", kind=event.kind))
 
 
+def _routed(m: Memory, event: events.Routed) -> None:
+    if event.round in m.hedges.asked:
+        hedging.routed(m, event.round, event.choices, event.model)
+    else:
+        dispatch.routed(m, event.round, event.choices, event.model, event.held)
+
+
+def _route_failed(m: Memory, event: events.RouteFailed) -> None:
+    if event.round in m.hedges.asked:
+        hedging.route_failed(m, event.round, event.reason)
+    else:
+        dispatch.route_failed(m, event.round, event.reason)
+
+
 def _written(m: Memory, event: events.Written) -> None:
     task = m.tasks.get(event.task_id)
     if task is not None and task.write_number == event.number:
@@ -165,7 +183,7 @@ def _write_failed(m: Memory, event: events.WriteFailed) -> None:
 
 def _entry_stored(m: Memory, event: events.EntryStored) -> None:
     record = event.record
-    entry = attempts.strip(record.entry)
+    entry = strip(record.entry)
     where = parse_ledger(record.subject)
     task = m.tasks.get(where.task_id) or _foreign(m, event, where.task_id)
     if task is None:
@@ -187,7 +205,7 @@ def _entry_stored(m: Memory, event: events.EntryStored) -> None:
         return
     if task.story.owner not in {before, m.me}:
         m.owners.setdefault(task.story.owner, m.now)
-    if isinstance(entry, (Assigned, Blocked)):
+    if isinstance(entry, (Assigned, Hedged, Blocked)):
         _begun_elsewhere(m, task)
     elif task.writing is not None and not isinstance(entry, (Succeeded, Closed)):
         _react_beside_write(m, task, entry)
@@ -209,12 +227,12 @@ def _react_beside_write(m: Memory, task: TaskRecord, entry: Entry) -> None:
     """Another orchestrator came first: our own write will be refused, and the story read then."""
     if isinstance(entry, Ended):
         m.agents.vacate(entry.agent_id, task.task_id)
-        attempts.stop(m, StopAttempt(entry.agent_id, task.task_id, entry.epoch, entry.type))
+        stop(m, StopAttempt(entry.agent_id, task.task_id, entry.epoch, entry.type))
 
 
 def _begun_elsewhere(m: Memory, task: TaskRecord) -> None:
     task.story.envelope_seq = task.story.envelope_seq or task.story.epoch
-    attempts.release_agents(m, task)
+    release_agents(m, task)
     task.writing = None
     attempts.resync(m, task)
 
@@ -237,6 +255,7 @@ def _foreign(m: Memory, event: events.EntryStored, task_id: str) -> TaskRecord |
         event.deadline,
         ready_at=event.at,
         limit_key=envelope.limit_key,
+        may_hedge=envelope.hedge is True,
     )
     m.tasks[task_id] = task
     return task
@@ -261,9 +280,9 @@ def _story_read(m: Memory, event: events.StoryRead) -> None:
 def _adopt(m: Memory, task: TaskRecord, story: Story) -> None:
     """Go on from the story as it was read; what was being written and is not in it is written again."""
     entry, was = task.writing, task.story
-    attempts.release_agents(m, task)
+    release_agents(m, task)
     if was.is_live and story.epoch != was.epoch and story.last is not None:
-        attempts.stop(m, StopAttempt(was.agent_id, task.task_id, was.epoch, story.last.type))
+        stop_what_ended(m, was, story)
     task.writing = None
     task.story = story
     task.story.envelope = None
@@ -285,36 +304,6 @@ def _recovered(m: Memory, _: events.Recovered) -> None:
     for owner in m.owners:
         m.owners[owner] = m.now
     m.ticked_at = m.checked_at = m.now
-
-
-def _assign_answered(m: Memory, event: events.AssignAnswered) -> None:
-    task = m.tasks.get(event.task_id)
-    if task is None or task.phase is not TaskPhase.ASSIGNED or task.story.epoch != event.epoch:
-        return
-    agent = m.agents.get(task.story.agent_id)
-    if event.accepted:
-        health.accepted(m, task)
-        m.out.append(Release(event.task_id))
-        attempts.set_timer(m, task)
-        if agent is not None:
-            agent.uncharged_in_a_row = 0
-        return
-    if not m.is_mine(task):
-        return
-    if agent is not None and event.reason == "draining":
-        agent.state = AgentState.DRAINING
-        m.agents.refresh(agent)
-    attempts.end_attempt(m, task, "rejected", event.reason or "the agent gave no reason", charged=False)
-
-
-def _assign_unheard(m: Memory, event: events.AssignUnheard) -> None:
-    task = m.tasks.get(event.task_id)
-    if task is None or task.phase is not TaskPhase.ASSIGNED or task.story.epoch != event.epoch:
-        return
-    agent_id = task.story.agent_id
-    if m.is_mine(task):
-        attempts.end_attempt(m, task, "rejected", "nobody listens under the agent's name", charged=False)
-    health.unreachable(m, agent_id)
 
 
 def _cancel_requested(m: Memory, event: events.CancelRequested) -> None:
@@ -342,5 +331,9 @@ def _ticked(m: Memory, _: events.Ticked) -> None:
         admission.tick(m)
     for task_id in m.timers.due(m.now):
         task = m.tasks.get(task_id)
-        if task is not None:
+        if task is None:
+            continue
+        if task.hedge_at is not None and hedging.is_time(m, task):
+            hedging.look(m, task)
+        else:
             attempts.due(m, task)

@@ -74,7 +74,7 @@ def _pick(m: Memory, kind: str, candidates: list[AgentRecord], most: int, ahead:
             continue
         if attempts.expire_if_late(m, task) or overload.parks(m, task):
             continue
-        if task.requires and not any(_fits(agent, task) for agent in candidates):
+        if task.requires and not any(fits(agent, task) for agent in candidates):
             _no_candidate(m, task)
             continue
         if m.limits.is_used and not admission.admit(m, task):
@@ -84,7 +84,7 @@ def _pick(m: Memory, kind: str, candidates: list[AgentRecord], most: int, ahead:
     return picked
 
 
-def _fits(agent: AgentRecord, task: TaskRecord) -> bool:
+def fits(agent: AgentRecord, task: TaskRecord) -> bool:
     return task.kind in agent.kinds and set(task.requires) <= set(agent.labels)
 
 
@@ -100,7 +100,7 @@ def route(m: Memory, picked: list[TaskRecord], agents: list[AgentRecord], *, may
     tasks = {task.task_id: _route_task(m, task, agents, shared) for task in picked}
     m.round = Round(m.rounds, tasks, may_hold, m.agents.freed)
     kinds = {task.kind for task in picked}
-    offered = tuple(_route_agent(agent, kinds) for agent in agents)
+    offered = tuple(route_agent(agent, kinds) for agent in agents)
     request = RouteRequest(tuple(tasks.values()), offered, may_hold=may_hold)
     m.out.append(Route(m.rounds, request))
 
@@ -108,14 +108,14 @@ def route(m: Memory, picked: list[TaskRecord], agents: list[AgentRecord], *, may
 def _route_task(m: Memory, task: TaskRecord, agents: list[AgentRecord], shared: bool) -> RouteTask:
     among = None
     if task.requires or not shared:
-        among = tuple(i for i, agent in enumerate(agents) if _fits(agent, task))
+        among = tuple(i for i, agent in enumerate(agents) if fits(agent, task))
     left_s = task.deadline - m.now if task.deadline is not None else None
     return RouteTask(
         task.task_id, task.kind, task.priority, task.story.attempt + 1, task.facts, among, left_s
     )
 
 
-def _route_agent(agent: AgentRecord, kinds: Iterable[str]) -> RouteAgent:
+def route_agent(agent: AgentRecord, kinds: Iterable[str]) -> RouteAgent:
     slots = agent.free + agent.in_flight
     means = {kind: agent.mean_s[kind] for kind in kinds if kind in agent.mean_s}
     return RouteAgent(agent.agent_id, slots, agent.in_flight, means, agent.labels)
@@ -136,7 +136,7 @@ def routed(
         choice = by_task.get(task.task_id)
         if choice is None:
             left.append(task)
-        elif _is_sound(m, task, choice):
+        elif is_sound(m, task, choice):
             assign(m, task, choice, model)
         else:
             doubtful.append(task)
@@ -190,9 +190,9 @@ def _finish_round(m: Memory, number: int) -> Round | None:
     return round_
 
 
-def _is_sound(m: Memory, task: TaskRecord, choice: Choice) -> bool:
+def is_sound(m: Memory, task: TaskRecord, choice: Choice) -> bool:
     agent = m.agents.get(choice.agent_id)
-    if agent is None or agent.state is not AgentState.ONLINE or agent.free <= 0 or not _fits(agent, task):
+    if agent is None or agent.state is not AgentState.ONLINE or agent.free <= 0 or not fits(agent, task):
         return False
     return 0.0 <= choice.p50_s <= choice.p90_s and choice.finish_s >= 0.0
 
@@ -203,8 +203,8 @@ def by_rule(m: Memory, tasks: list[TaskRecord], reason: RouteReason) -> None:
     taken: Counter[str] = Counter()
     for task in tasks:
         if task.kind not in views:
-            views[task.kind] = [(a, _route_agent(a, (task.kind,))) for a in _candidates(m, task.kind)]
-        agents = [view for agent, view in views[task.kind] if _fits(agent, task)]
+            views[task.kind] = [(a, route_agent(a, (task.kind,))) for a in _candidates(m, task.kind)]
+        agents = [view for agent, view in views[task.kind] if fits(agent, task)]
         choice = choose(task.task_id, task.kind, agents, taken, reason)
         if choice is None:
             put_back(m, task)

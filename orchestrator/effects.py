@@ -15,7 +15,7 @@ from outrider.broker.clock import Clock
 from outrider.broker.codec import dump, encode
 from outrider.broker.connection import Connection
 from outrider.broker.errors import OutcomeUnknown, OutriderError, QueueFull
-from outrider.broker.messages import Assignment, CancelAttempt, Ping, TaskEnvelope
+from outrider.broker.messages import Assignment, CancelAttempt, Ping, Renew, TaskEnvelope
 from outrider.broker.pipeline import Appender, Pulled, Receipt, ack, give_back, guard
 from outrider.broker.routing import RouteReason
 from outrider.broker.schema import to_map
@@ -83,6 +83,7 @@ class Effects:
             instructions.AckTask: self._ack,
             instructions.GiveBack: self._give_back,
             instructions.StopAttempt: self._stop_attempt,
+            instructions.Renew: self._renew,
             instructions.PingAgent: self._ping,
             instructions.Announce: self._announce,
         }
@@ -227,6 +228,10 @@ class Effects:
     async def _stop_attempt(self, i: instructions.StopAttempt) -> None:
         body = encode(CancelAttempt(i.task_id, i.epoch, i.reason))
         await self._connection.publish(self._subjects.agent(i.agent_id, "cancel"), body)
+
+    async def _renew(self, i: instructions.Renew) -> None:
+        body = encode(Renew(i.task_id, i.attempt, i.epoch, i.expect))
+        await self._connection.publish(self._subjects.agent(i.agent_id, "renew"), body)
 
     async def _ping(self, i: instructions.PingAgent) -> None:
         subject = self._subjects.agent(i.agent_id, "ping")

@@ -37,6 +37,7 @@ class TaskPulled:
     limit_key: str | None = None
     deliveries: int = 1
     """How often the queue gave it out, this time included."""
+    may_hedge: bool = False
 
 
 @quickly_made

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from outrider.broker.states import AgentState
 from outrider.ledger.entries import Member
+from outrider.orchestrator import pairs
 from outrider.orchestrator.agent_table import AgentRecord
 from outrider.orchestrator.attempts import end_attempt, set_timer, take_charge
 from outrider.orchestrator.events import AgentBeat, AgentJoined, ProgressSeen
 from outrider.orchestrator.instructions import PingAgent, Release, WriteMember
-from outrider.orchestrator.model import Memory, TaskRecord
+from outrider.orchestrator.model import Memory, SecondRun, TaskRecord
 from outrider.orchestrator.transitions import LIVE, TaskPhase, Trigger
 
 CHECK_EVERY_S = 1.0
@@ -121,24 +122,38 @@ def _state_now(m: Memory, agent: AgentRecord, said: AgentState) -> AgentState:
 
 def _compare(m: Memory, task: TaskRecord | None, agent: AgentRecord, event: AgentBeat) -> None:
     """An attempt that its agent accepted and does not name in two beats is lost."""
-    if task is None or task.phase not in LIVE or task.story.agent_id != agent.agent_id:
+    run = pairs.run_on(task, agent.agent_id) if task is not None else None
+    if task is None or run is None or task.phase not in LIVE:
         return
-    if task.story.epoch in event.running or task.story.epoch in event.spooled:
-        task.missing_in_beats = 0
-        if task.phase is TaskPhase.ASSIGNED:
-            accepted(m, task)
+    if any(e in event.running or e in event.spooled for e in pairs.epochs_of(task, run)):
+        run.missing_in_beats = 0
+        second = run if isinstance(run, SecondRun) else None
+        if task.phase is TaskPhase.ASSIGNED if second is None else second.accepted_at is None:
+            accepted(m, task, second)
+        if task.story.pair is not None and task.story.epoch not in event.running and m.is_mine(task):
+            pairs.renew(m, task, agent.agent_id)
         return
-    if task.accepted_at is None or m.now - task.accepted_at < CHECK_EVERY_S:
+    if run.accepted_at is None or m.now - run.accepted_at < CHECK_EVERY_S:
         return
-    task.missing_in_beats += 1
-    if task.missing_in_beats >= 2 and m.is_mine(task):
-        end_attempt(m, task, "lost", "the agent does not have it any more", charged=True)
+    run.missing_in_beats += 1
+    if run.missing_in_beats >= 2 and m.is_mine(task):
+        _lose(m, task, run, "the agent does not have it any more", charged=True)
 
 
-def accepted(m: Memory, task: TaskRecord) -> None:
-    """The agent runs the attempt."""
+def _lose(m: Memory, task: TaskRecord, run: TaskRecord | SecondRun, why: str, *, charged: bool) -> None:
+    second = run if isinstance(run, SecondRun) else None
+    end_attempt(m, task, "lost", why, charged=charged, second=second)
+
+
+def accepted(m: Memory, task: TaskRecord, second: SecondRun | None = None) -> None:
+    """The agent runs the attempt: the first, or the `second` of two."""
+    if second is not None:
+        second.accepted_at = m.now if second.accepted_at is None else second.accepted_at
+        return
     task.move(Trigger.ACCEPTED)
     task.accepted_at = m.now if task.accepted_at is None else task.accepted_at
+    if task.may_hedge:
+        pairs.plan_hedge(m, task)
 
 
 def progress_seen(m: Memory, event: ProgressSeen) -> None:
@@ -146,15 +161,26 @@ def progress_seen(m: Memory, event: ProgressSeen) -> None:
     task = m.tasks.get(event.task_id)
     if task is None or task.phase not in LIVE:
         return
+    second = task.second
+    if second is not None and (second.attempt, second.agent_id) == (event.attempt, event.agent_id):
+        accepted(m, task, second)
+        _extend(m, task, second)
+        return
     if task.story.attempt != event.attempt or task.story.agent_id != event.agent_id:
         return
     if task.phase is TaskPhase.ASSIGNED:
         accepted(m, task)
         m.out.append(Release(event.task_id))
-    assigned = task.story.assigned
+    _extend(m, task, task)
+
+
+def _extend(m: Memory, task: TaskRecord, run: TaskRecord | SecondRun) -> None:
+    """Renew the lease of an attempt that shows progress."""
+    other = task.story.other
+    assigned = other.entry if isinstance(run, SecondRun) and other is not None else task.story.assigned
     predicted = assigned.p90_s if assigned is not None and assigned.p90_s else 0.0
     lease_s = max(m.thresholds.lease_floor_s, predicted * m.thresholds.lease_factor)
-    task.lease_until = min(task.last_end, m.now + lease_s)
+    run.lease_until = min(run.last_end, m.now + lease_s)
     set_timer(m, task)
 
 
@@ -196,10 +222,11 @@ def lose_all(
 ) -> None:
     for task_id in list(agent.tasks):
         task = m.tasks.get(task_id)
-        if task is None or task.phase not in LIVE or task.story.epoch in (keep or ()):
+        run = pairs.run_on(task, agent.agent_id) if task is not None else None
+        if task is None or run is None or task.phase not in LIVE or not m.is_mine(task):
             continue
-        if m.is_mine(task):
-            end_attempt(m, task, "lost", why, charged=is_charged and task.accepted_at is not None)
+        if not keep or keep.isdisjoint(pairs.epochs_of(task, run)):
+            _lose(m, task, run, why, charged=is_charged and run.accepted_at is not None)
 
 
 def check(m: Memory) -> None:

@@ -59,6 +59,7 @@ class Door:
             envelope.waits,
             envelope.limit_key,
             deliveries,
+            envelope.hedge is True,
         )
         return event, envelope
 

@@ -106,6 +106,18 @@ class StopAttempt:
 
 @quickly_made
 @dataclass(frozen=True, slots=True)
+class Renew:
+    """Tell an agent that the epoch of its live attempt moved."""
+
+    task_id: str
+    agent_id: str
+    attempt: int
+    epoch: int
+    expect: int
+
+
+@quickly_made
+@dataclass(frozen=True, slots=True)
 class PingAgent:
     """Ask an agent for a sign of life; answer with AgentBeat or AgentUnreachable."""
 
@@ -133,6 +145,7 @@ Instruction = (
     | AckTask
     | GiveBack
     | StopAttempt
+    | Renew
     | PingAgent
     | Announce
 )

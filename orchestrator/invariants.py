@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 
 from outrider.broker.errors import OutriderError
-from outrider.ledger.entries import Assigned
+from outrider.ledger.entries import Assigned, Hedged
 from outrider.ledger.rules import Phase
 from outrider.orchestrator.limit_book import PROVIDER
 from outrider.orchestrator.limit_bucket import BucketName
@@ -32,6 +32,8 @@ def check_invariants(m: Memory) -> None:
     """Raises BrokenInvariant that names the rule and the record."""
     for task in m.tasks.values():
         _check_task(m, task)
+        if task.second is not None or task.story.pair is not None:
+            _check_pair(m, task)
     _check_slots(m)
     _check_held(m)
     _check_barriers(m)
@@ -63,8 +65,26 @@ def _check_slots(m: Memory) -> None:
             task = m.tasks.get(task_id)
             if task is None:
                 raise BrokenInvariant(f"{agent.agent_id} holds a slot for the unknown task {task_id}")
-            writes_to = task.writing.agent_id if isinstance(task.writing, Assigned) else None
-            _must(agent.agent_id in (task.story.agent_id, writes_to), "slot of a foreign attempt", task)
+            writes_to = task.writing.agent_id if isinstance(task.writing, (Assigned, Hedged)) else None
+            second = task.second.agent_id if task.second is not None else None
+            is_known = agent.agent_id in (task.story.agent_id, writes_to, second)
+            _must(is_known, "slot of a foreign attempt", task)
+
+
+def _check_pair(m: Memory, task: TaskRecord) -> None:
+    """Two live attempts are the story's two, on two agents, each with a slot."""
+    other = task.story.other if task.phase in LIVE else None
+    second = task.second
+    if task.writing is not None:
+        return
+    _must((other is None) == (second is None), "a second attempt is the story's", task)
+    if second is None or other is None:
+        return
+    _must((second.begun, second.agent_id) == (other.begun, other.agent_id), "the second is the other", task)
+    _must(second.agent_id != task.story.agent_id, "two attempts run on two agents", task)
+    for agent_id in (task.story.agent_id, second.agent_id):
+        agent = m.agents.get(agent_id)
+        _must(agent is not None and task.task_id in agent.tasks, "each of two attempts has its slot", task)
 
 
 def _check_limits(m: Memory) -> None:

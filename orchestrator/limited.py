@@ -19,7 +19,7 @@ def hold(m: Memory, task: TaskRecord) -> None:
     if not buckets:
         return
     m.agents.on_vacated = m.slot_left
-    has_begun = task.story.is_live and task.lease_epoch == task.story.epoch
+    has_begun = task.story.is_live and task.lease_epoch == task.story.begun
     book.hold(task.task_id, buckets, book.tokens_of(task.kind, task.facts), has_begun=has_begun)
 
 

@@ -6,17 +6,19 @@ Pure. No payloads: memory grows with what is in flight, not with the queue or wi
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from outrider.broker.facts import TaskFacts
 from outrider.broker.flows import Waits
+from outrider.broker.outcomes import Succeeded
 from outrider.broker.routing import RouteTask
-from outrider.ledger.entries import Entry
+from outrider.ledger.entries import Assigned, Blocked, Closed, Entry
 from outrider.ledger.fold import Story
 from outrider.ledger.pauses import Pauses
 from outrider.orchestrator.agent_table import AgentTable
 from outrider.orchestrator.barriers import Barriers
 from outrider.orchestrator.config import Thresholds
+from outrider.orchestrator.hedge_rule import HedgeBudget
 from outrider.orchestrator.instructions import Instruction
 from outrider.orchestrator.letters import LetterIndex
 from outrider.orchestrator.limit_book import LimitBook
@@ -32,6 +34,21 @@ class Wish:
     type: str
     reason: str
     error_class: str = ""
+
+
+@dataclass(slots=True)
+class SecondRun:
+    """The second of two live attempts: what the task's record itself holds of the first."""
+
+    attempt: int
+    agent_id: str
+    begun: int
+    """The epoch that its agent was given first."""
+    accepted_at: float | None = None
+    resend_at: float = 0.0
+    lease_until: float = 0.0
+    last_end: float = 0.0
+    missing_in_beats: int = 0
 
 
 @dataclass(slots=True)
@@ -61,7 +78,7 @@ class TaskRecord:
     accepted_at: float | None = None
     resend_at: float = 0.0
     lease_epoch: int = 0
-    """The attempt that the lease is about."""
+    """The attempt that the lease is about, by the epoch at which it began."""
     lease_until: float = 0.0
     last_end: float = 0.0
     """When the attempt must have ended, progress or not."""
@@ -74,10 +91,22 @@ class TaskRecord:
     limit_key: str | None = None
     parked_at: float | None = None
     """Since when it waits in memory for a limit."""
+    may_hedge: bool = False
+    """It may run twice, and shall when it takes unusually long."""
+    hedge_at: float | None = None
+    """When to think of a second agent."""
+    second: SecondRun | None = None
+    """The second attempt, while two live."""
 
     @property
     def task_id(self) -> str:
         return self.story.task_id
+
+    def occupies(self, agents: AgentTable) -> bool:
+        """Whether an agent that runs it holds a slot for it."""
+        names = [self.story.agent_id, *([] if self.second is None else [self.second.agent_id])]
+        found = [agents.get(name) for name in names]
+        return any(agent is not None and self.task_id in agent.tasks for agent in found)
 
     def move(self, trigger: Trigger) -> None:
         """Raises InvalidTransition with the task's story."""
@@ -116,6 +145,7 @@ class Memory:
     tasks: dict[str, TaskRecord] = field(default_factory=dict)
     agents: AgentTable = field(default_factory=AgentTable)
     limits: LimitBook = field(default_factory=LimitBook)
+    hedges: HedgeBudget = field(default_factory=HedgeBudget)
     ready: ReadyQueue = field(default_factory=ReadyQueue)
     timers: Timers = field(default_factory=Timers)
     barriers: Barriers = field(default_factory=Barriers)
@@ -158,9 +188,21 @@ class Memory:
         return self.arrivals
 
     def slot_left(self, task_id: str) -> None:
-        """A task occupies no agent any more."""
+        """A task left an agent; if two ran it, the other may still do."""
+        task = self.tasks.get(task_id)
+        if task is not None and task.second is not None and task.occupies(self.agents):
+            return
         self.limits.leave(task_id, self.now)
 
     def is_mine(self, task: TaskRecord) -> bool:
         """Whether this orchestrator decides for the task: it owns it, or the owner fell silent."""
         return task.story.owner in ("", self.me) or task.story.owner in self.inherited
+
+
+def strip(entry: Entry) -> Entry:
+    """The entry without its payload, which memory never keeps."""
+    if isinstance(entry, (Assigned, Blocked, Closed)) and entry.envelope is not None:
+        return replace(entry, envelope=replace(entry.envelope, payload=None))
+    if isinstance(entry, Succeeded):
+        return entry.without_result()
+    return entry

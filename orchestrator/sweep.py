@@ -52,6 +52,8 @@ class QueueSweep:
         self._reader = StreamReader(connection, subjects.tasks_stream)
         self._next_seq = 1
         self._began_at = clock.now()
+        self._doubtful: dict[str, None] = {}
+        """Tasks whose end was written without a receipt: whoever removes the message, we must hear of it."""
         self._deadlines: list[tuple[float, int]] = []
         """When, and which message."""
 
@@ -67,6 +69,11 @@ class QueueSweep:
                 log.warning("the queue cannot be swept now: %s", error)
 
     async def _end_late_ones(self) -> None:
+        for task_id in list(self._doubtful):
+            story = await self._ledger.story(task_id)
+            if story.epoch:
+                self._waiting.found_over(story)
+                self._doubtful.pop(task_id, None)
         now = self._clock.wall()
         while self._deadlines and self._deadlines[0][0] <= now:
             stored = await self._reader.at(self._deadlines[0][1])
@@ -126,8 +133,12 @@ class QueueSweep:
         story = await self._ledger.story(entry.task_id)
         if story.epoch:
             self._waiting.found_over(story)
-        elif not await self._waiting.record(entry, story.expect, self._clock.wall()):
-            return
+        else:
+            self._doubtful[entry.task_id] = None
+            is_recorded = await self._waiting.record(entry, story.expect, self._clock.wall())
+            self._doubtful.pop(entry.task_id, None)
+            if not is_recorded:
+                return
         await self._waiting.remove(stored.seq)
         log.info("task %s is %s: %s", entry.task_id, entry.type, entry.reason)
 

@@ -37,6 +37,8 @@ class Trigger(StrEnum):
     ACCEPTED = "accepted"
     ATTEMPT_ENDED = "attempt_ended"
     RETRY_DUE = "retry_due"
+    HANDED_OVER = "handed_over"
+    """The first of two attempts ended, and the second is the only one now."""
     CLOSED = "closed"
 
 
@@ -47,8 +49,18 @@ TRANSITIONS: dict[TaskPhase, dict[Trigger, TaskPhase]] = {
     P.HELD: {T.PICKED: P.ROUTING, T.CLOSED: P.CLOSED},
     P.ROUTING: {T.PUT_BACK: P.HELD, T.CHOSEN: P.ASSIGNING, T.CLOSED: P.CLOSED},
     P.ASSIGNING: {T.STORED: P.ASSIGNED, T.NOT_STORED: P.HELD, T.CLOSED: P.CLOSED},
-    P.ASSIGNED: {T.ACCEPTED: P.RUNNING, T.ATTEMPT_ENDED: P.BACKING_OFF, T.CLOSED: P.CLOSED},
-    P.RUNNING: {T.ACCEPTED: P.RUNNING, T.ATTEMPT_ENDED: P.BACKING_OFF, T.CLOSED: P.CLOSED},
+    P.ASSIGNED: {
+        T.ACCEPTED: P.RUNNING,
+        T.HANDED_OVER: P.ASSIGNED,
+        T.ATTEMPT_ENDED: P.BACKING_OFF,
+        T.CLOSED: P.CLOSED,
+    },
+    P.RUNNING: {
+        T.ACCEPTED: P.RUNNING,
+        T.HANDED_OVER: P.ASSIGNED,
+        T.ATTEMPT_ENDED: P.BACKING_OFF,
+        T.CLOSED: P.CLOSED,
+    },
     P.BACKING_OFF: {T.RETRY_DUE: P.HELD, T.CLOSED: P.CLOSED},
     P.CLOSED: {},
 }

@@ -9,7 +9,7 @@ from outrider.broker.connection import Connection
 from outrider.broker.errors import DecodeError, TaskNotFound
 from outrider.broker.follower import Stored
 from outrider.broker.subjects import Subjects, check_name
-from outrider.ledger.entries import Assigned, Entry
+from outrider.ledger.entries import Assigned, Entry, Hedged
 from outrider.ledger.reader import LedgerReader, record_of
 
 
@@ -21,7 +21,7 @@ async def explain_task(settings: NatsSettings, fleet: str, task_id: str) -> dict
     check_name(task_id, "task id")
     async with await Connection.open(settings, "router explain") as connection:
         stored = await LedgerReader(connection, Subjects(fleet)).stored(task_id)
-    attempts = [_attempt(entry) for entry in map(_entry, stored) if isinstance(entry, Assigned)]
+    attempts = [_attempt(entry) for entry in map(_entry, stored) if isinstance(entry, (Assigned, Hedged))]
     if not attempts:
         raise TaskNotFound(
             f"the ledger holds no assignment of task {task_id}",
@@ -37,8 +37,9 @@ def _entry(stored: Stored) -> Entry | None:
         return None
 
 
-def _attempt(entry: Assigned) -> dict[str, Any]:
-    return {
+def _attempt(entry: Assigned | Hedged) -> dict[str, Any]:
+    beside = {"beside_after_s": round(entry.ran_s, 3)} if isinstance(entry, Hedged) else {}
+    return beside | {
         "attempt": entry.attempt,
         "agent": entry.agent_id,
         "reason": entry.reason.value,

@@ -15,11 +15,13 @@ from outrider.broker.quick import quickly_made
 from outrider.broker.routing import RouteReason
 from outrider.broker.schema import from_map
 from outrider.broker.subjects import LedgerAddress, parse_ledger
+from outrider.router import second
 from outrider.router.statistics import Attempt, Statistics
 
 PREDICTED = frozenset({RouteReason.MODEL, RouteReason.EXPLORE, RouteReason.COLD, RouteReason.ONLY_CANDIDATE})
 COUNTED_AS_FAILURE = frozenset({"lost", "timed_out"})
-ENDS_ATTEMPT = frozenset({"rejected", "lost", "timed_out", "dead", "cancelled", "expired"})
+ENDS_ATTEMPT = frozenset({"rejected", "lost", "timed_out"})
+ENDS_TASK = frozenset({"dead", "cancelled", "expired"})
 
 
 @quickly_made
@@ -82,43 +84,54 @@ def _read(
 ) -> Began | Finished | None:
     kind = body.get("type")
     if where.role == "agent":
-        return _read_outcome(statistics, where, from_map(_Outcome, body), kind == "succeeded", at)
+        return _read_outcome(statistics, where, from_map(_Outcome, body), kind == "succeeded", seq, at)
     if kind == "assigned":
-        entry = from_map(_Assigned, body)
-        by_us = entry.reason in PREDICTED
-        return Began(
-            Attempt(
-                where.task_id,
-                entry.agent_id,
-                entry.kind,
-                entry.facts,
-                max(1, entry.slots),
-                max(0, entry.in_flight),
-                entry.p50_s if by_us else None,
-                seq,
-                at,
-                entry.p90_s if by_us else None,
-                statistics.base(entry.agent_id, entry.kind, at) if by_us else None,
-            )
-        )
+        return Began(_attempt(statistics, where.task_id, from_map(_Assigned, body), seq, at))
+    if kind == "hedged":
+        beside = _attempt(statistics, where.task_id, from_map(_Assigned, body), seq, at)
+        return Began(second.begin(statistics, beside))
     if kind in ENDS_ATTEMPT:
-        attempt = statistics.forgotten(where.task_id)
-        if attempt is not None and kind in COUNTED_AS_FAILURE:
-            statistics.failed(attempt, at)
+        attempt = second.of_agent(statistics, where.task_id, str(body.get("agent_id")))
+        if attempt is not None:
+            statistics.forgotten(attempt.task_id)
+            second.move(statistics, where.task_id, seq)
+            if kind in COUNTED_AS_FAILURE:
+                statistics.failed(attempt, at)
+    if kind in ENDS_TASK:
+        second.over(statistics, where.task_id)
     return None
 
 
+def _attempt(statistics: Statistics, task_id: str, entry: _Assigned, seq: int, at: float) -> Attempt:
+    by_us = entry.reason in PREDICTED
+    return Attempt(
+        task_id,
+        entry.agent_id,
+        entry.kind,
+        entry.facts,
+        max(1, entry.slots),
+        max(0, entry.in_flight),
+        entry.p50_s if by_us else None,
+        seq,
+        at,
+        entry.p90_s if by_us else None,
+        statistics.base(entry.agent_id, entry.kind, at) if by_us else None,
+    )
+
+
 def _read_outcome(
-    statistics: Statistics, where: LedgerAddress, outcome: _Outcome, succeeded: bool, at: float
+    statistics: Statistics, where: LedgerAddress, outcome: _Outcome, succeeded: bool, seq: int, at: float
 ) -> Finished | None:
-    attempt = statistics.running.get(where.task_id)
+    attempt = second.of_agent(statistics, where.task_id, where.writer)
     if attempt is None or attempt.epoch != outcome.epoch or attempt.agent_id != where.writer:
         statistics.ignored += 1
         return None
-    statistics.forgotten(where.task_id)
+    statistics.forgotten(attempt.task_id)
     if not succeeded:
         statistics.failed(attempt, at)
+        second.move(statistics, where.task_id, seq)
         return None
+    second.over(statistics, where.task_id)
     return Finished(attempt, outcome.service_s)
 
 

@@ -71,6 +71,9 @@ def _tally(tally: Tally) -> list[str]:
             _by("reason", tally.decisions),
         ),
         *_calibration(tally),
+        *_family(
+            "outrider_hedged_total", "counter", "Second attempts beside a slow one.", [({}, tally.hedged)]
+        ),
         *_family("outrider_entries_ignored_total", "counter", "Entries not allowed.", [({}, tally.ignored)]),
         *_histograms("outrider_task_waiting_seconds", "Ready and not running.", tally.waiting),
         *_histograms("outrider_attempt_service_seconds", "Running.", tally.service),

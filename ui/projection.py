@@ -15,7 +15,7 @@ from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.schema import to_map
 from outrider.broker.subjects import parse_ledger
 from outrider.broker.views import AgentList
-from outrider.ledger.entries import Assigned, Member
+from outrider.ledger.entries import Assigned, Hedged, Member
 from outrider.ledger.fold import Record, Story
 from outrider.ledger.rules import ATTEMPT_ENDS, Phase
 from outrider.ui.rates import Rates, Sample
@@ -93,7 +93,7 @@ class Projection:
         story = task.story
         if record.seq <= story.expect:
             return
-        agent_before, epoch_before = (story.agent_id, story.epoch) if story.is_live else ("", 0)
+        agents_before, epochs_before = story.live_attempts, story.live_epochs
         ignored = story.apply(
             record.seq, parse_ledger(record.subject), lighten(record.entry), record.stored_at
         )
@@ -105,23 +105,28 @@ class Projection:
             return
         self.live[story.task_id] = task
         if ignored is None:
-            self._move(task, agent_before, epoch_before)
+            self._move(task, agents_before, epochs_before)
             self._count(task)
 
-    def _move(self, task: LiveTask, agent_before: str, epoch_before: int) -> None:
+    def _move(
+        self, task: LiveTask, agents_before: tuple[tuple[int, str], ...], epochs_before: tuple[int, ...]
+    ) -> None:
         story = task.story
-        if agent_before:
-            self._by_epoch.pop(epoch_before, None)
-            self.roster.in_flight(agent_before, -1)
-        if story.is_live:
-            self._by_epoch[story.epoch] = story.task_id
-            self.roster.in_flight(story.agent_id, +1)
-        task.is_running = False
+        for epoch in epochs_before:
+            self._by_epoch.pop(epoch, None)
+        for _, agent_id in agents_before:
+            self.roster.in_flight(agent_id, -1)
+        for epoch in story.live_epochs:
+            self._by_epoch[epoch] = story.task_id
+        for _, agent_id in story.live_attempts:
+            self.roster.in_flight(agent_id, +1)
+        # One that goes on beside or after another is known to run.
+        task.is_running = task.is_running and story.is_live and story.pair is not None
 
     def _count(self, task: LiveTask) -> None:
         story, entry = task.story, task.story.last
         kind = _kind_of(story)
-        if isinstance(entry, Assigned):
+        if isinstance(entry, (Assigned, Hedged)):
             self.tally.decided(entry)
         elif isinstance(entry, (Succeeded, Failed)):
             self.tally.attempt_ended(kind, entry.type, entry.service_s)
@@ -158,7 +163,7 @@ class Projection:
             self._finish(task)
             return
         self.live[task_id] = task
-        self._move(task, "", 0)
+        self._move(task, (), ())
 
     def member(self, seq: int, entry: Member, stored_at: float) -> None:
         """A ledger entry about an agent."""

@@ -34,6 +34,7 @@ class Submission:
     max_attempts: int = DEFAULT_MAX_ATTEMPTS
     requires: tuple[str, ...] = ()
     key: str | None = None
+    hedge: bool = False
     eta: bool = False
     refuse_late: bool = False
     limit_key: str | None = None
@@ -80,6 +81,10 @@ SUBMISSION_SCHEMA: dict[str, Any] = {
         "max_attempts": {"type": "integer", "minimum": 1, "default": DEFAULT_MAX_ATTEMPTS},
         "requires": {"type": "array", "items": {"type": "string"}, "description": "labels of the agent"},
         "key": {"type": "string", "description": "idempotency key; the header Idempotency-Key does the same"},
+        "hedge": {
+            "type": "boolean",
+            "description": "a second agent may run it too, when it takes unusually long",
+        },
         "eta": {"type": "boolean", "description": "answer also when it is predicted to finish"},
         "refuse_late": {"type": "boolean", "description": "refuse it if deadline_s cannot be met"},
         "limit_key": {"type": "string", "description": "whose limits it counts against, as a tenant's"},

@@ -23,6 +23,7 @@ async def accept(client: Client, wanted: Submission, key: str | None) -> Task | 
         "limit_key": wanted.limit_key,
         "after": wanted.after,
         "on_failure": wanted.on_failure,
+        "hedge": wanted.hedge,
     }
     if wanted.after_group is not None:
         task["after_group"] = (await client.group(wanted.after_group)).ref

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections import Counter
 
 from outrider.ledger.calibration import Calibration
-from outrider.ledger.entries import Assigned
+from outrider.ledger.entries import Assigned, Hedged
 
 WAITING_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 TIME_BUCKETS = tuple(round(0.01 * 2**n, 2) for n in range(18))
@@ -45,6 +45,8 @@ class Tally:
         self.service: dict[str, Histogram] = {}
         self.sojourn: dict[str, Histogram] = {}
         self.ignored = 0
+        self.hedged = 0
+        """Second attempts beside a slow one."""
         self.calibration = Calibration()
         self._kinds: set[str] = set()
 
@@ -55,10 +57,13 @@ class Tally:
         self._kinds.add(kind)
         return kind
 
-    def decided(self, entry: Assigned) -> None:
+    def decided(self, entry: Assigned | Hedged) -> None:
         """An attempt was given to an agent."""
         self.decisions[entry.reason.value] += 1
-        self._observe(self.waiting, entry.kind, entry.waiting_s, WAITING_BUCKETS)
+        if isinstance(entry, Hedged):
+            self.hedged += 1
+        else:
+            self._observe(self.waiting, entry.kind, entry.waiting_s, WAITING_BUCKETS)
 
     def attempt_ended(self, kind: str, outcome: str, service_s: float | None) -> None:
         """An attempt ended, however it did."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from outrider.broker.messages import Chunk, ChunkType
 from outrider.broker.subjects import parse_ledger
-from outrider.ledger.entries import Assigned
+from outrider.ledger.entries import Assigned, Hedged
 from outrider.ledger.fold import Record, Story
 from outrider.ledger.rules import Phase
 from outrider.ui.rows import Row, brief_event, story_object
@@ -142,8 +142,8 @@ class Watch:
         self._ignored += ignored is not None
         if ignored is None or self._ignored <= MOST_IGNORED:
             self.events.append(brief_event(record, ignored))
-        if ignored is None and isinstance(record.entry, Assigned):
-            self._is_running = False
+        if ignored is None and isinstance(record.entry, (Assigned, Hedged)):
+            self._is_running = self._is_running and isinstance(record.entry, Hedged)
             self._assigned[record.entry.attempt] = record.entry.agent_id
             self._text(record.entry.attempt, record.entry.agent_id)
         if story.envelope is not None:
@@ -158,7 +158,7 @@ class Watch:
             return
         if self._text(attempt, agent_id).add(chunk):
             self.version += 1
-            if attempt == self._story.attempt and agent_id == self._story.agent_id:
+            if (attempt, agent_id) in self._story.live_attempts:
                 self.runs()
 
     @property

@@ -21,7 +21,8 @@ from outrider.router.folding import fold
 from outrider.router.statistics import Statistics
 from outrider.router.turn import BEST
 
-ENDS_WITHOUT_SUCCESS = frozenset({"dead", "cancelled", "expired"})
+NOT_JUDGED = frozenset({"dead", "cancelled", "expired", "hedged"})
+"""Ends without success; and two attempts at once tell nothing of the choice of one."""
 MOST_DECISIONS = 20_000
 MOST_OPEN = 100_000
 """Tasks whose end is awaited; beyond that the oldest are given up."""
@@ -99,7 +100,7 @@ class Book:
             self._assigned(body, at)
         elif type_ == "succeeded" and where.role == "agent":
             self._succeeded(where.task_id, where.writer, body, at)
-        elif type_ in ENDS_WITHOUT_SUCCESS and where.role != "agent":
+        elif type_ in NOT_JUDGED and where.role != "agent":
             self._open.pop(where.task_id, None)
 
     def _assigned(self, body: dict[str, Any], at: float) -> None:

@@ -4,6 +4,7 @@ from tests.sim import (  # noqa: F401
     operator_bugs,
     planted_bugs,
     planted_flow_bugs,
+    planted_hedge_bugs,
     planted_later_bugs,
     planted_limit_bugs,
     planted_overload,

@@ -13,7 +13,7 @@ from outrider.broker.messages import Assignment
 from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.states import ErrorClass
 from outrider.broker.subjects import parse_ledger, parse_task
-from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry, Member
+from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry, Hedged, Member
 from outrider.ledger.fold import Story
 from tests.sim.fake_agents import FakeAgent
 from tests.sim.fake_client import Order
@@ -48,8 +48,10 @@ class LedgerChecks:
         self.cases: dict[str, Case] = {}
         self.stories: dict[str, Story] = {}
         """The product's own fold, beside the law's."""
-        self.issued: dict[int, Assigned] = {}
-        """Assignments that count, by their epoch."""
+        self.late: dict[str, str] = {}
+        """Tasks that one of two live attempts finished, and the agent of the other."""
+        self.issued: dict[int, Assigned | Hedged] = {}
+        """Assignments that count, second ones too, by the epoch at which they began."""
         self.agents: dict[str, FakeAgent] = {}
         self.calm_since: float | None = None
         """When the last fault was mended."""
@@ -77,13 +79,17 @@ class LedgerChecks:
             return
         where, entry = parse_ledger(message.subject), message.data
         case = self.case(where.task_id)
-        before = (case.charged, case.uncharged_in_a_row, case.last, case.last_at, case.assigned_at)
+        was = case.lives.get(getattr(entry, "attempt", 0), ("", 0, 0.0))
+        before = (case.charged, case.uncharged_in_a_row, case.last, case.last_at, was[1], was[2])
+        lives = dict(case.lives)
         why = case.judge(message.seq, where.role, where.writer, entry, self._server.loop.now)
         story = self.stories.setdefault(where.task_id, Story(where.task_id))
         story.apply(message.seq, where, entry)
         self._compare(case, story)
         if not why:
             self._judge_content(case, entry, before)
+            if isinstance(entry, Succeeded) and len(lives) > 1:
+                self.late[entry.task_id] = next(a for n, (a, _, _) in lives.items() if n != entry.attempt)
         elif where.role == "orchestrator":
             self.broken("what an orchestrator writes counts", f"{why}: {entry}")
         elif not self.agents[where.writer].profile.temper.may_lie:
@@ -95,27 +101,31 @@ class LedgerChecks:
             story.phase.value,
             story.epoch,
             story.expect,
-            story.attempt,
+            story.newest,
             story.charged,
             story.uncharged_in_a_row,
         )
         self.must(law == fold, "fold and law agree", f"{case.task_id}: law {law}, fold {fold}")
         self.must(len(case.terminal) <= 1, "one terminal entry", case.task_id)
+        self.must(len(case.lives) <= 2, "never more than two live attempts", case.task_id)
 
     def _judge_content(self, case: Case, entry: Entry, before: tuple[Any, ...]) -> None:
         if isinstance(entry, Assigned):
             self._judge_assigned(case, entry, before)
+        elif isinstance(entry, Hedged):
+            self.issued[case.epoch] = entry
+            self.must(self.orders[case.task_id].envelope.hedge is True, "nothing is hedged unasked", entry)
         elif isinstance(entry, (Succeeded, Failed)):
-            self._judge_outcome(entry)
+            self._judge_outcome(entry, before[4])
         elif isinstance(entry, Ended):
-            self._judge_ended(entry, before[4])
+            self._judge_ended(entry, before[4], before[5])
         elif isinstance(entry, Blocked):
             self.must(entry.envelope is not None, "blocked carries the task", entry)
         elif isinstance(entry, Closed):
             self._judge_closed(case, entry, before)
 
     def _judge_assigned(self, case: Case, entry: Assigned, before: tuple[Any, ...]) -> None:
-        charged, uncharged, last, last_at, _ = before
+        charged, uncharged, last, last_at, _, _ = before
         order = self.orders[case.task_id]
         self.issued[case.epoch] = entry
         carries = entry.envelope is not None or isinstance(last, Blocked)
@@ -163,17 +173,17 @@ class LedgerChecks:
         parents = [] if waits is None else list(waits.ids())
         return any(p not in self._queued and not self.case(p).epoch for p in parents)
 
-    def _judge_outcome(self, entry: Succeeded | Failed) -> None:
-        given = self.issued.get(entry.epoch)
+    def _judge_outcome(self, entry: Succeeded | Failed, begun: int) -> None:
+        given = self.issued.get(begun)
         is_issued = given is not None and (given.task_id, given.agent_id) == (entry.task_id, entry.agent_id)
         self.must(is_issued, "a recorded outcome carries an issued epoch of that agent", entry)
-        said = self._log.said.get((entry.task_id, entry.epoch, entry.agent_id), set())
+        said = self._log.said.get((entry.task_id, begun, entry.agent_id), set())
         what = entry.result if isinstance(entry, Succeeded) else entry.error.message
         self.must(what in said, "a recorded outcome is what the handler said", entry)
 
-    def _judge_ended(self, entry: Ended, assigned_at: float) -> None:
+    def _judge_ended(self, entry: Ended, begun: int, assigned_at: float) -> None:
         now = self._server.loop.now
-        started = entry.epoch in self._log.started
+        started = begun in self._log.started
         if entry.type == "rejected":
             self.must(not entry.charged, "a rejected attempt is not charged", entry)
         if entry.type == "lost":
@@ -184,7 +194,7 @@ class LedgerChecks:
             timeout_s = self.orders[entry.task_id].envelope.timeout_s or self._limits.default_timeout_s
             least_s = min(timeout_s + self._limits.timeout_grace_s, self._limits.lease_floor_s)
             self.must(now - assigned_at >= least_s - SLACK_S, "no attempt times out early", entry)
-            self._judge_silence(entry, assigned_at)
+            self._judge_silence(entry, begun, assigned_at)
             self._judge_death(entry, assigned_at)
 
     def could_beat(self, agent_id: str) -> bool:
@@ -194,13 +204,13 @@ class LedgerChecks:
         is_undisturbed = max(agent.troubled_at, self._server.troubled_at) < since
         return can_beat and is_undisturbed and not self._scenario.is_dropping
 
-    def _judge_silence(self, entry: Ended, assigned_at: float) -> None:
+    def _judge_silence(self, entry: Ended, begun: int, assigned_at: float) -> None:
         """An agent that could hear must have heard of an attempt that is said to have taken too long."""
         now, agent = self._server.loop.now, self.agents[entry.agent_id]
         since = max(assigned_at, agent.troubled_at, self.calm_since if self.calm_since is not None else now)
         is_overdue = now - since > 2 * self._limits.resend_assign_s + 3.0
         could_hear = agent.is_alive and not agent.is_frozen and agent.link.is_up and is_overdue
-        was_told = entry.epoch in self._log.told
+        was_told = begun in self._log.told
         self.must(was_told or not could_hear, "an assignment is sent until it is heard", entry)
 
     def _judge_death(self, entry: Ended, assigned_at: float) -> None:
@@ -211,7 +221,7 @@ class LedgerChecks:
         self.must(agent.is_alive or not is_overdue, "a dead agent's attempts are lost at once", entry)
 
     def _judge_closed(self, case: Case, entry: Closed, before: tuple[Any, ...]) -> None:
-        charged, uncharged, last, _, _ = before
+        charged, uncharged, last, _, _, _ = before
         order = self.orders[case.task_id]
         now = self._server.loop.now
         if charged + uncharged == 0:
@@ -230,6 +240,7 @@ class LedgerChecks:
                 or len(case.lost_on) >= self._limits.lost_before_poison
                 or self._is_parent_unknown(order)
                 or (isinstance(last, Failed) and not last.error.retryable)
+                or case.is_hopeless
             )
             self.must(is_hopeless, "nothing is given up without reason", entry)
             is_poison = len(case.lost_on) >= self._limits.lost_before_poison

@@ -5,10 +5,11 @@ Looks on; the product's own check_invariants is asked first.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from outrider.ledger.control import Control
-from outrider.ledger.entries import Assigned, Closed, Member
+from outrider.ledger.entries import Assigned, Closed, Hedged, Member
 from outrider.ledger.fold import Record, Story
 from outrider.ledger.rules import Phase
 from outrider.orchestrator import events, instructions
@@ -37,6 +38,9 @@ def durable(story: Story) -> tuple[object, ...]:
         story.charged,
         story.uncharged_in_a_row,
         story.agent_id,
+        story.begun,
+        None if story.other is None else (story.other.attempt, story.other.agent_id, story.other.begun),
+        None if story.pair is None else (story.pair.newest, story.pair.epochs, story.pair.is_charged),
         story.owner,
         story.envelope_seq,
         len(story.errors),
@@ -55,6 +59,8 @@ class CoreChecks:
         self._ledger = ledger
         self.on_fresh: Callable[[Core, str], None] = lambda core, who: None
         """Further checks of a core that was folded anew."""
+        self._hedges: Counter[str] = Counter()
+        """Second attempts that were begun in each life of an orchestrator."""
         self._reading: set[tuple[str, str]] = set()
         """Who is reading which story, because it knows that it may be wrong."""
 
@@ -79,7 +85,18 @@ class CoreChecks:
                 self._may_blame(instruction.member)
             elif isinstance(instruction, instructions.Route):
                 self._is_best_first(shell, instruction)
+            elif isinstance(instruction, instructions.Announce):
+                self._stops_the_loser(shell, instruction, done)
         self._is_bounded(shell)
+
+    def _stops_the_loser(
+        self, shell: SimShell, i: instructions.Announce, done: list[instructions.Instruction]
+    ) -> None:
+        """Of two attempts the one that came too late is told at once."""
+        late = self._ledger.late.get(i.task_id)
+        told = {one.agent_id for one in done if isinstance(one, instructions.StopAttempt)}
+        is_meant = late is not None and i.state == "succeeded" and shell.core.memory.is_recovered
+        self._ledger.must(not is_meant or late in told, "the loser of two is stopped", i)
 
     def _check_invariants(self, core: Core) -> None:
         try:
@@ -112,7 +129,9 @@ class CoreChecks:
             self._ledger.must(
                 is_silent or was_silent, "nobody takes over before silence", f"{silence_s} {i.entry}"
             )
-        if not isinstance(i.entry, Assigned):
+        if isinstance(i.entry, Hedged):
+            self._may_hedge(shell, i.entry)
+        if not isinstance(i.entry, (Assigned, Hedged)):
             return
         agent = memory.agents.get(i.entry.agent_id)
         is_room = agent is not None and agent.in_flight <= agent.slots
@@ -121,6 +140,23 @@ class CoreChecks:
         is_calm = now - shell.troubled_at > 3.0 and not self._is_skewed
         is_late = deadline is not None and now > deadline + 1.5
         self._ledger.must(not (is_late and is_calm), "nothing starts after its deadline", i.entry)
+
+    def _may_hedge(self, shell: SimShell, entry: Hedged) -> None:
+        """On a slot that nobody waits for, for what is slow, and within this orchestrator's budget."""
+        memory = shell.core.memory
+        self._hedges[shell.orchestrator_id] += 1
+        most = 1 + self._limits.hedge_share * memory.counters["attempts"]
+        self._ledger.must(self._hedges[shell.orchestrator_id] <= most, "extra work within the budget", entry)
+        agent = memory.agents.get(entry.agent_id)
+        kinds = () if agent is None else agent.kinds
+        waiting = [
+            task.task_id
+            for task in memory.tasks.values()
+            if task.phase is TaskPhase.HELD and task.writing is None and task.kind in kinds
+            if not task.requires and task.parked_at is None and not memory.pauses.covers(task.kind)
+        ]
+        self._ledger.must(not waiting, "no second attempt while tasks wait for the slot", waiting)
+        self._ledger.must(entry.ran_s >= entry.expected_s, "only what is slow is hedged", entry)
 
     def _may_blame(self, member: Member) -> None:
         if member.type == "offline" and member.why.startswith("silent"):

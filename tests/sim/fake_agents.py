@@ -5,7 +5,6 @@ Outcomes are recorded as agents/recorder.py does: compare-and-set, again after s
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,41 +18,30 @@ from outrider.broker.messages import (
     Join,
     Joined,
     Ping,
-    Settle,
-    Settled,
+    Renew,
     SpooledEpoch,
-    Verdict,
 )
 from outrider.broker.outcomes import Failed, Succeeded, Usage
 from outrider.broker.states import AgentState, ErrorClass
-from tests.sim.fake_jetstream import WRONG_SEQUENCE, PubAnswer
+from tests.sim.fake_recorder import FakeRecorder
 from tests.sim.fake_server import SUBJECTS, FakeServer, Reply
 from tests.sim.handler_log import HandlerLog, Run
 from tests.sim.sim_effects import SimAppender
 from tests.sim.temper import POISON, Finished, Profile, Running
-from tests.sim.wire import Node
 
 JOIN_WITHIN_S = 10.0
-SETTLE_WITHIN_S = 3.0
 PROGRESS_EVERY_S = 1.5
 
 
-class FakeAgent(Node):
+class FakeAgent(FakeRecorder):
     """One agent's machine: the process may die, its disk usually stays."""
 
     def __init__(self, server: FakeServer, profile: Profile, log: HandlerLog) -> None:
-        super().__init__(server.loop, server.new_link(), profile.agent_id)
-        self._server = server
-        self.profile = profile
+        super().__init__(server, profile)
         self.log = log
-        self.spool: dict[tuple[str, int], Finished] = {}
         self.running: dict[int, Running] = {}
         self.state = AgentState.OFFLINE
         self.instance = ""
-
-    @property
-    def agent_id(self) -> str:
-        return self.profile.agent_id
 
     def start(self) -> None:
         super().start()
@@ -69,7 +57,10 @@ class FakeAgent(Node):
         self._join(0.1)
 
     def _listen(self) -> None:
-        for verb, handler in (("assign", self._assign), ("cancel", self._cancel)):
+        verbs: list[tuple[str, Any]] = [("assign", self._assign), ("cancel", self._cancel)]
+        if self.profile.temper.hears_renew:
+            verbs.append(("renew", self._renew))
+        for verb, handler in verbs:
             self._server.subscribe(self.link, SUBJECTS.agent(self.agent_id, verb), handler)
 
     def _join(self, pause_s: float) -> None:
@@ -114,7 +105,7 @@ class FakeAgent(Node):
             self.instance,
             self.state,
             self.profile.temper.slots,
-            tuple(self.running),
+            tuple(running.epoch for running in self.running.values()),
             tuple(f.entry.epoch for f in self.spool.values()),
             self.profile.kinds,
             self.profile.labels,
@@ -161,7 +152,7 @@ class FakeAgent(Node):
 
     def _run(self, given: Assignment) -> None:
         loop, temper, epoch = self.loop, self.profile.temper, given.epoch
-        running = Running(given, loop.now, loop.chance(temper.hang))
+        running = Running(given, loop.now, loop.chance(temper.hang), epoch, given.expect)
         self.running[epoch] = running
         self.log.run(Run(given.task_id, given.attempt, self.agent_id, epoch, loop.now))
         if loop.chance(temper.emit):
@@ -171,12 +162,22 @@ class FakeAgent(Node):
             return
         if running.hangs:
             return
-        self.after(loop.random.uniform(temper.shortest_s, temper.longest_s), lambda: self._finish(epoch))
+        self.after(self._lasts_s(given.task_id), lambda: self._finish(epoch))
         limits = [given.timeout_s] if given.timeout_s is not None else []
         if given.deadline_at is not None:
             limits.append(max(0.0, given.deadline_at - self.clock.wall()))
         if limits:
             self.after(min(limits), lambda: self._end(epoch, _error(ErrorClass.TIMEOUT, True)))
+
+    def _lasts_s(self, task_id: str) -> float:
+        """How long the handler takes; one that runs beside another may end at the same moment."""
+        loop, temper = self.loop, self.profile.temper
+        lasts_s = loop.random.uniform(temper.shortest_s, temper.longest_s)
+        left_s = self.log.ends_at.get(task_id, 0.0) - loop.now
+        if left_s > 0.0 and loop.chance(0.3):
+            lasts_s = left_s
+        self.log.ends_at[task_id] = loop.now + lasts_s
+        return lasts_s
 
     def _die_of(self, running: Running) -> None:
         """The task takes its process down; somebody starts it again."""
@@ -213,7 +214,7 @@ class FakeAgent(Node):
             return
         given, now = running.assignment, self.loop.now
         service_s, at = now - running.started_at, self.clock.wall()
-        who = (given.task_id, given.attempt, self.agent_id, epoch)
+        who = (given.task_id, given.attempt, self.agent_id, running.epoch)
         entry: Succeeded | Failed
         if error is None:
             result = f"{given.task_id}/{epoch}/{self.instance}"
@@ -222,7 +223,7 @@ class FakeAgent(Node):
         else:
             entry = Failed(*who, error, service_s, at=at)
             self.log.say(given.task_id, epoch, self.agent_id, error.message)
-        finished = Finished(entry, given.expect)
+        finished = Finished(entry, running.expect)
         self.spool[given.task_id, given.attempt] = finished
         self._record(finished)
         if self.loop.chance(self.profile.temper.resend):
@@ -230,62 +231,22 @@ class FakeAgent(Node):
         self._leave_if_drained()
 
     def _cancel(self, _: str, request: CancelAttempt, __: Reply | None) -> None:
-        running = self.running.get(request.epoch)
-        if running is not None and running.assignment.task_id == request.task_id:
-            del self.running[request.epoch]
-            self._leave_if_drained()
+        for epoch, running in list(self.running.items()):
+            if (running.epoch, running.assignment.task_id) == (request.epoch, request.task_id):
+                del self.running[epoch]
+                self._leave_if_drained()
 
-    # Recording
-
-    def _append(self, finished: Finished, on_answer: Callable[[PubAnswer], None]) -> None:
-        entry = finished.entry
-        subject = SUBJECTS.ledger_agent(entry.task_id, self.agent_id)
-        self._appender.send(subject, entry, on_answer, finished.expect, SUBJECTS.story(entry.task_id))
-
-    def _record(self, finished: Finished) -> None:
-        if self.spool.get((finished.entry.task_id, finished.entry.attempt)) is not finished:
-            return
-
-        def receipt(answer: PubAnswer) -> None:
-            if answer.seq:
-                self._done(finished)
-            elif answer.err_code == WRONG_SEQUENCE:
-                self._settle(finished)
-            else:
-                self._again(finished)
-
-        self._append(finished, receipt)
-
-    def _again(self, finished: Finished) -> None:
-        self.after(self.loop.random.uniform(0.1, 2.0), lambda: self._record(finished))
-
-    def _done(self, finished: Finished) -> None:
-        self.spool.pop((finished.entry.task_id, finished.entry.attempt), None)
-        self._leave_if_drained()
-
-    def _settle(self, finished: Finished) -> None:
-        is_open = True
-
-        def finish(answer: Any) -> None:
-            nonlocal is_open
-            if not is_open:
-                return
-            is_open = False
-            if not isinstance(answer, Settled):
-                self._again(finished)
-            elif answer.verdict is Verdict.RESEND:
-                finished.entry = replace(finished.entry, epoch=answer.epoch)
-                finished.expect = answer.expect
-                self._again(finished)
-            else:
-                self._done(finished)
-
-        entry = finished.entry
-        reply = self.link.reply_to(finish)
-        request = Settle(entry.task_id, entry.epoch)
-        subject = SUBJECTS.agent(self.agent_id, "settle")
-        self.link.send(lambda: self._server.publish(subject, request, reply))
-        self.after(SETTLE_WITHIN_S, lambda: finish(None))
+    def _renew(self, _: str, request: Renew, __: Reply | None) -> None:
+        """As the SDK: forward only, also for an outcome that the ledger does not have yet."""
+        for running in self.running.values():
+            given = running.assignment
+            is_meant = (given.task_id, given.attempt) == (request.task_id, request.attempt)
+            if is_meant and request.epoch > running.epoch:
+                running.epoch, running.expect = request.epoch, request.expect
+        finished = self.spool.get((request.task_id, request.attempt))
+        if finished is not None and request.epoch > finished.entry.epoch:
+            finished.entry = replace(finished.entry, epoch=request.epoch)
+            finished.expect = request.expect
 
     # Leaving, and worse
 

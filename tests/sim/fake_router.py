@@ -18,6 +18,8 @@ class FakeRouter(Node):
         super().__init__(server.loop, server.new_link(), "router")
         self._server = server
         self.mode = "sound"
+        self.predicts = (1.0, 2.5)
+        """p50 and p90 of everything."""
 
     def start(self) -> None:
         super().start()
@@ -60,7 +62,7 @@ class FakeRouter(Node):
             return None
         agent_id = self.loop.random.choice(free).agent_id
         taken[agent_id] = taken.get(agent_id, 0) + 1
-        return Choice(task.task_id, agent_id, 1.0, 2.5, 1.0, RouteReason.MODEL)
+        return Choice(task.task_id, agent_id, *self.predicts, self.predicts[0], RouteReason.MODEL)
 
     def _lie(self, task: RouteTask) -> Choice:
         random = self.loop.random

@@ -114,6 +114,8 @@ class FakeServer:
     _wakes: dict[str, float] = field(default_factory=dict)
     _waiting: list[Action] = field(default_factory=list)
     troubled_at: float = 0.0
+    renew_trouble: float = 0.0
+    """Share of `renew` messages that are lost, late or come twice."""
 
     def __post_init__(self) -> None:
         self.archive = FakeArchive(self.ledger, self.loop.seed)

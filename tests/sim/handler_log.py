@@ -33,6 +33,8 @@ class HandlerLog:
     """Epochs for which a handler ever ran."""
     told: dict[int, float] = field(default_factory=dict)
     """Epoch to when its agent first heard of it."""
+    ends_at: dict[str, float] = field(default_factory=dict)
+    """When the newest run of each task will return."""
     on_told: Callable[[str, Assignment], None] = lambda agent_id, assignment: None
 
     def run(self, run: Run) -> None:

@@ -23,7 +23,13 @@ class Case:
     epoch: int = 0
     expect: int = 0
     attempt: int = 0
-    agent_id: str = ""
+    """The newest number."""
+    lives: dict[int, tuple[str, int, float]] = field(default_factory=dict)
+    """Live attempts: agent, the epoch it was given first, and when."""
+    is_try_charged: bool = False
+    """An attempt of two that ended before the other was to be charged."""
+    is_hopeless: bool = False
+    """An attempt of two ended in a way that no other can mend."""
     owner: str = ""
     charged: int = 0
     uncharged_in_a_row: int = 0
@@ -31,7 +37,6 @@ class Case:
     """Agents that died with it."""
     last: Any = None
     last_at: float = 0.0
-    assigned_at: float = 0.0
     terminal: list[str] = field(default_factory=list)
     """Types of the terminal entries that count."""
 
@@ -55,37 +60,59 @@ class Case:
         if entry.type == "assigned":
             follows = self.state != "live" and entry.attempt == self.attempt + 1
             return "" if follows else f"attempt {entry.attempt} while {self.state}"
+        if entry.type == "hedged":
+            return self._objection_to_hedge(entry)
         if entry.type not in TERMINAL - BY_AGENT:
             return self._objection_to_end(role, writer, entry)
         return ""
 
+    def _objection_to_hedge(self, entry: Any) -> str:
+        if self.state != "live" or len(self.lives) != 1:
+            return f"hedged while {self.state} with {len(self.lives)} live attempts"
+        is_second = all(agent_id != entry.agent_id for agent_id, _, _ in self.lives.values())
+        return "" if is_second and entry.attempt == self.attempt + 1 else "not another agent's next attempt"
+
     def _objection_to_end(self, role: str, writer: str, entry: Any) -> str:
         if self.state != "live":
             return f"{entry.type} while {self.state}"
-        if (entry.attempt, entry.agent_id) != (self.attempt, self.agent_id):
-            return "not the live attempt, or not this agent's"
-        return "one agent speaks for another" if role == "agent" and writer != self.agent_id else ""
+        if entry.attempt not in self.lives or self.lives[entry.attempt][0] != entry.agent_id:
+            return "not a live attempt, or not this agent's"
+        return "one agent speaks for another" if role == "agent" and writer != entry.agent_id else ""
 
     def _fold(self, seq: int, role: str, writer: str, entry: Any, now: float) -> None:
         self.epoch, self.last, self.last_at = seq, entry, now
         if role == "orchestrator":
             self.owner = writer
-        if entry.type == "assigned":
-            self.state, self.attempt, self.agent_id = "live", entry.attempt, entry.agent_id
-            self.assigned_at = now
+        if entry.type in ("assigned", "hedged"):
+            if entry.type == "assigned":
+                self.state, self.is_try_charged, self.is_hopeless = "live", False, False
+            self.attempt = entry.attempt
+            self.lives[entry.attempt] = (entry.agent_id, seq, now)
         elif entry.type == "blocked":
             self.state = "blocked"
         elif entry.type in TERMINAL:
             self.state = "closed"
             self.terminal.append(entry.type)
+            self.lives.clear()
         else:
-            self.state = "between"
-            if _is_charged(entry):
-                if entry.type == "lost":
-                    self.lost_on.add(entry.agent_id)
-                self.charged, self.uncharged_in_a_row = self.charged + 1, 0
-            else:
-                self.uncharged_in_a_row += 1
+            self._fold_end(entry)
+
+    def _fold_end(self, entry: Any) -> None:
+        """Two attempts at once are one try: charged when both are over, if any end was to be charged."""
+        del self.lives[entry.attempt]
+        if _is_charged(entry):
+            self.is_try_charged = True
+            if entry.type == "lost":
+                self.lost_on.add(entry.agent_id)
+        if entry.type == "failed" and not entry.error.retryable:
+            self.is_hopeless = True
+        if self.lives:
+            return
+        self.state = "between"
+        if self.is_try_charged:
+            self.charged, self.uncharged_in_a_row = self.charged + 1, 0
+        else:
+            self.uncharged_in_a_row += 1
 
 
 def _is_charged(entry: Any) -> bool:

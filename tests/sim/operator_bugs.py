@@ -71,9 +71,10 @@ def dead_letters_of_others_not_listed() -> list[Swap]:
 def poison_not_counted() -> list[Swap]:
     real = Story._charge
 
-    def charge(self: Story, entry: Any) -> None:
-        real(self, entry)
+    def charge(self: Story, entry: Any) -> bool:
+        is_charged = real(self, entry)
         self.lost_on = ()
+        return is_charged
 
     return [(Story, "_charge", charge)]
 

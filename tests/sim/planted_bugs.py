@@ -14,7 +14,16 @@ from outrider.broker.messages import Settled, Verdict
 from outrider.broker.outcomes import Failed
 from outrider.ledger import fold
 from outrider.ledger.fold import Story
-from outrider.orchestrator import aftermath, attempts, core, dispatch, events, health, holding, instructions
+from outrider.orchestrator import (
+    aftermath,
+    attempts,
+    core,
+    dispatch,
+    events,
+    health,
+    holding,
+    instructions,
+)
 from outrider.orchestrator.model import Memory, TaskRecord
 from outrider.orchestrator.ready_queue import ReadyQueue
 from outrider.orchestrator.transitions import TaskPhase
@@ -65,8 +74,8 @@ def held_and_forgotten() -> list[Swap]:
 def no_epoch_check() -> list[Swap]:
     real: Callable[..., str | None] = vars(fold)["refusal"]
 
-    def refusal(phase: Any, epoch: int, attempt: int, agent_id: str, where: Any, entry: Any) -> str | None:
-        return real(phase, entry.epoch, attempt, agent_id, where, entry)
+    def refusal(phase: Any, epoch: int, *rest: Any, **named: Any) -> str | None:
+        return real(phase, rest[-1].epoch, *rest, **named)
 
     return [(fold, "refusal", refusal)]
 
@@ -216,8 +225,8 @@ def never_gives_up() -> list[Swap]:
 def charges_what_never_started() -> list[Swap]:
     real = attempts.end_attempt
 
-    def end_attempt(m: Memory, task: TaskRecord, type_: str, why: str, *, charged: bool) -> None:
-        real(m, task, type_, why, charged=charged or bool(why))
+    def end_attempt(*args: Any, charged: bool, **named: Any) -> None:
+        real(*args, charged=charged or bool(args[3]), **named)
 
     return [(attempts, "end_attempt", end_attempt), (health, "end_attempt", end_attempt)]
 
@@ -250,11 +259,6 @@ def nobody_takes_over() -> list[Swap]:
 @bug
 def cancel_lost() -> list[Swap]:
     return [(core, "_cancel_requested", nothing)]
-
-
-@bug
-def stop_not_sent() -> list[Swap]:
-    return [(attempts, "stop", nothing)]
 
 
 @bug

@@ -91,6 +91,10 @@ class Scenario:
     """The first orchestrator dies just after the agents joined, before the ledger has them."""
     changes: list[LimitChange]
     """Of limits; none at all in half of the worlds."""
+    renew_trouble: float = 0.0
+    """Share of `renew` messages that are lost, late or come twice."""
+    predicts: tuple[float, float] = (1.0, 2.5)
+    """What the router takes for the p50 and p90 of everything."""
 
 
 def draw(random: Random) -> Scenario:
@@ -119,7 +123,21 @@ def draw(random: Random) -> Scenario:
         scenario = _limited(random, scenario)
     if random.random() < 0.4:
         scenario.orders.extend(_unserved(random, until_s))
-    return scenario
+    return _hedged(Random(random.random()), scenario)
+
+
+def _hedged(random: Random, scenario: Scenario) -> Scenario:
+    """The same world with tasks that may run on two agents at once, in half of all."""
+    if random.random() < 0.5:
+        return scenario
+    for order in scenario.orders:
+        if random.random() < 0.7:
+            order.envelope = replace(order.envelope, hedge=True)
+    for profile in scenario.profiles:
+        profile.temper.hears_renew = random.random() < 0.8
+    thresholds = replace(scenario.thresholds, hedge_share=random.choice((0.05, 0.5, 1.0)), hedge_least_s=0.3)
+    trouble = random.choice((0.0, 0.3))
+    return replace(scenario, thresholds=thresholds, renew_trouble=trouble, predicts=(0.2, 0.5))
 
 
 def _unserved(random: Random, until_s: float) -> list[Order]:

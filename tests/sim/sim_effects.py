@@ -7,10 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from math import isfinite
 from typing import Any, NamedTuple
 
-from outrider.broker.messages import AssignAnswer, Assignment, CancelAttempt, Heartbeat, Ping, TaskEnvelope
+from outrider.broker.messages import (
+    AssignAnswer,
+    Assignment,
+    CancelAttempt,
+    Heartbeat,
+    Ping,
+    Renew,
+    TaskEnvelope,
+)
 from outrider.broker.routing import Choice, RouteAnswer, RouteReason
 from outrider.broker.subjects import parse_ledger
 from outrider.ledger.entries import Assigned, Blocked, Closed, Entry
@@ -131,6 +140,7 @@ class SimEffects:
             instructions.AckTask: self._ack,
             instructions.GiveBack: self._give_back,
             instructions.StopAttempt: self._stop_attempt,
+            instructions.Renew: self._renew,
             instructions.PingAgent: self._ping,
             instructions.Announce: self._announce,
         }
@@ -269,6 +279,18 @@ class SimEffects:
         body = CancelAttempt(i.task_id, i.epoch, i.reason)
         subject = SUBJECTS.agent(i.agent_id, "cancel")
         self._node.link.send(lambda: self._server.publish(subject, body))
+
+    def _renew(self, i: instructions.Renew) -> None:
+        """It may get lost, come late or come twice, where the world says so."""
+        body, subject = Renew(i.task_id, i.attempt, i.epoch, i.expect), SUBJECTS.agent(i.agent_id, "renew")
+        trouble, loop = self._server.renew_trouble, self._node.loop
+        if trouble and loop.chance(trouble):
+            return
+        times = 2 if trouble and loop.chance(trouble) else 1
+        for _ in range(times):
+            delay_s = loop.random.uniform(0.0, 5.0) if trouble and loop.chance(trouble) else 0.0
+            send = partial(self._server.publish, subject, body)
+            self._node.after(delay_s, partial(self._node.link.send, send))
 
     def _ping(self, i: instructions.PingAgent) -> None:
         def answered(answer: Heartbeat | Unheard) -> None:

@@ -191,6 +191,7 @@ class SimShell(Node):
             envelope.waits,
             envelope.limit_key,
             delivery.count,
+            envelope.hedge is True,
         )
         self.post(event)
 

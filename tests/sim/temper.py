@@ -24,6 +24,8 @@ class Temper:
     """The handler never returns and hears neither its timeout nor a cancel of the agent's own clock."""
     refuse: float = 0.03
     emit: float = 0.3
+    hears_renew: bool = True
+    """Otherwise it is an agent that was written before there was `renew`."""
     resend: float = 0.05
     """Sends an outcome a second time although it is recorded."""
     is_hostile: bool = False
@@ -55,6 +57,9 @@ class Running:
     assignment: Assignment
     started_at: float
     hangs: bool = False
+    epoch: int = 0
+    """The newest that its agent heard of."""
+    expect: int = 0
 
 
 @dataclass(slots=True)

@@ -57,6 +57,7 @@ class World:
         self.scenario: Scenario = draw(Random(f"scenario {seed}"))
         self.loop = Loop(seed, is_traced=is_traced)
         self.server = FakeServer(self.loop, self.scenario.weather)
+        self.server.renew_trouble = self.scenario.renew_trouble
         self.log = HandlerLog()
         orders = self.scenario.orders
         self.ledger_checks = LedgerChecks(
@@ -76,6 +77,7 @@ class World:
         self.agents = [FakeAgent(self.server, profile, self.log) for profile in self.scenario.profiles]
         self.ledger_checks.agents.update({agent.agent_id: agent for agent in self.agents})
         self.router = FakeRouter(self.server)
+        self.router.predicts = self.scenario.predicts
         self.client = FakeClient(self.server, orders)
         checks = self.operator_checks
         self.operator = FakeOperator(self.server, KINDS, checks.dead, checks.requeued)

@@ -9,12 +9,13 @@ from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.routing import RouteReason
 from outrider.broker.states import ErrorClass
 from outrider.broker.subjects import LedgerAddress
-from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry
+from outrider.ledger.entries import Assigned, Blocked, Closed, Ended, Entry, Hedged
 
 BY_ORCHESTRATOR = LedgerAddress("t", "orchestrator", "o-1")
 ENTRY_TYPES = (
     "assigned",
     "blocked",
+    "hedged",
     "succeeded",
     "failed",
     "rejected",
@@ -38,6 +39,8 @@ def writer_of(type_: str, agent_id: str = "a") -> LedgerAddress:
 def entry(type_: str, attempt: int, epoch: int, agent_id: str = "a", task_id: str = "t") -> Entry:
     if type_ == "assigned":
         return Assigned(task_id, attempt, agent_id, "i", epoch, "echo", 5, RouteReason.COLD)
+    if type_ == "hedged":
+        return Hedged(task_id, attempt, agent_id, "i", epoch, "echo", 5, RouteReason.COLD)
     if type_ == "blocked":
         return Blocked(task_id, "echo", 5, after=("p",), epoch=epoch)
     if type_ == "succeeded":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from outrider.broker.messages import Heartbeat
 from outrider.broker.outcomes import Succeeded
+from outrider.broker.routing import RouteReason
 from outrider.broker.states import AgentState
 from outrider.broker.views import AgentList, AgentView
-from outrider.ledger.entries import Member
+from outrider.ledger.entries import Hedged, Member
 from outrider.ledger.fold import Record
 from outrider.ui.projection import Projection, Queue
 from tests.unit.ui.stories import START, Ledger, joined
@@ -49,6 +50,33 @@ def test_a_lost_attempt_leaves_its_agent_and_is_shown_on_the_next() -> None:
     assert moved is not None
     assert (moved["agent"], moved["attempts"]) == ("a2", 2)
     assert projection.roster.rows["a2"]["in_flight"] == 1
+
+
+def test_two_attempts_at_once_count_on_both_agents_until_one_is_first() -> None:
+    ledger, projection = Ledger(), Projection()
+    for name in ("a1", "a2"):
+        projection.member(0, joined(name), START)
+    projection.entry(ledger.assigned("t1", "a1"))
+    first = ledger.seq
+    projection.runs("t1")
+    hedged = Hedged("t1", 2, "a2", "i1", ledger.epoch("t1"), "echo", 5, RouteReason.MODEL)
+    projection.entry(ledger.record("orchestrator", "o1", hedged))
+
+    def in_flight() -> tuple[int, int]:
+        rows = projection.roster.rows
+        return rows["a1"]["in_flight"], rows["a2"]["in_flight"]
+
+    row = projection.row("t1")
+    assert row is not None
+    assert (row["state"], row["attempts"], row["agent"], in_flight()) == ("running", 2, "a2", (1, 1))
+    beat = Heartbeat("a1", "a1-1", AgentState.ONLINE, 1, running=(first, ledger.seq))
+    assert projection.beat(beat, START) == []
+    won = Succeeded("t1", 1, "a1", ledger.epoch("t1"), "done", 9.0)
+    projection.entry(ledger.record("agent", "a1", won))
+    row = projection.row("t1")
+    assert row is not None
+    assert (row["state"], row["attempts"], row["agent"], in_flight()) == ("succeeded", 2, "a1", (0, 0))
+    assert projection.tally.hedged == 1
 
 
 def test_what_comes_after_the_end_changes_nothing_and_is_counted() -> None:

@@ -2,6 +2,8 @@
 
 const ENDS = new Set(["succeeded", "failed", "rejected", "lost", "timed_out", "cancelled", "expired", "dead"]);
 
+const ENDS_TASK = new Set(["succeeded", "cancelled", "expired", "dead"]);
+
 const REASONS = {
   model: "the model predicted the earliest finish",
   explore: "tried on purpose, to learn how fast this agent is",
@@ -19,10 +21,21 @@ export function attemptsOf(events) {
   const attempts = [];
   for (const event of events.filter((e) => !e.ignored)) {
     const { entry, type } = event;
-    if (type === "assigned") attempts.push(begun(event));
-    else if (ENDS.has(type) && attempts.length) end(attempts.at(-1), event, entry);
+    if (type === "assigned" || type === "hedged") attempts.push(begun(event));
+    else if (ENDS.has(type)) endOf(attempts, event, entry);
   }
   return attempts;
+}
+
+/** An entry ends the attempt it names; one that ends the task ends whatever still ran beside. */
+function endOf(attempts, event, entry) {
+  const open = attempts.filter((attempt) => !attempt.outcome);
+  const named = open.find((attempt) => attempt.attempt === entry.attempt);
+  if (named) end(named, event, entry);
+  if (!ENDS_TASK.has(event.type)) return;
+  const beside = event.type === "succeeded" ? { ...event, type: "cancelled" } : event;
+  const why = event.type === "succeeded" ? { why: `${entry.agent_id} was first` } : entry;
+  for (const attempt of open.filter((one) => !one.outcome)) end(attempt, beside, why);
 }
 
 const begun = ({ at, entry }) => ({
@@ -67,6 +80,8 @@ export function sentence({ type, entry }) {
   switch (type) {
     case "assigned":
       return `Attempt ${entry.attempt} given to ${entry.agent_id}: ${reasonWords(entry.reason)}`;
+    case "hedged":
+      return `Attempt ${entry.attempt} given to ${entry.agent_id} as well: the first takes unusually long`;
     case "succeeded":
       return `${entry.agent_id} finished attempt ${entry.attempt}`;
     case "failed":

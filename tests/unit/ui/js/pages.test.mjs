@@ -39,6 +39,19 @@ test("a story becomes attempts, and ignored entries count for nothing", () => {
   assert.equal(sentence(events[1]), "Attempt 1 on a1 was lost: no beat");
 });
 
+test("of two attempts at once each gets its own end, and the one that came too late is stopped", () => {
+  const hedged = { ...assigned(2, "a2"), type: "hedged" };
+  const lost = { type: "lost", at: 3, entry: { attempt: 1, agent_id: "a1", why: "no beat" } };
+  const won = (attempt, agent) => ({ type: "succeeded", at: 4, entry: { attempt, agent_id: agent } });
+  const outcomes = (events) => attemptsOf(events).map((a) => [a.agent, a.outcome]);
+  assert.deepEqual(outcomes([assigned(1, "a1"), hedged]), [["a1", null], ["a2", null]]);
+  assert.deepEqual(outcomes([assigned(1, "a1"), hedged, won(1, "a1")]), [["a1", "succeeded"], ["a2", "cancelled"]]);
+  assert.deepEqual(outcomes([assigned(1, "a1"), hedged, lost, won(2, "a2")]), [["a1", "lost"], ["a2", "succeeded"]]);
+  const expired = { type: "expired", at: 5, entry: { reason: "the deadline passed" } };
+  assert.deepEqual(outcomes([assigned(1, "a1"), hedged, expired]), [["a1", "expired"], ["a2", "expired"]]);
+  assert.equal(sentence(hedged), "Attempt 2 given to a2 as well: the first takes unusually long");
+});
+
 test("rows follow each other and notice a gap", () => {
   const topic = new Rows();
   assert.equal(topic.since("e"), undefined);

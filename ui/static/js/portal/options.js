@@ -5,6 +5,7 @@ import { wishes } from "./wishes.js";
 const NUMBERS = Array.from({ length: 10 }, (_, n) => [String(n), `${n}${n === 0 ? " (first)" : n === 5 ? " (usual)" : n === 9 ? " (last)" : ""}`]);
 const DEADLINES = [["", "none"], ["30", "30 seconds"], ["120", "2 minutes"], ["600", "10 minutes"], ["3600", "1 hour"], ["86400", "1 day"]];
 const STARTS = [["", "now"], ["60", "in 1 minute"], ["600", "in 10 minutes"], ["3600", "in 1 hour"], ["86400", "in 1 day"]];
+const SECOND = [["", "wait for its agent"], ["yes", "a second agent may run it too"]];
 const POLICIES = [["", "cancel this one"], ["run", "run all the same"]];
 
 function Choice({ name, label, of, values }) {
@@ -28,6 +29,7 @@ export function Options({ values }) {
     <${Line} name="timeout" label="Longest attempt, in s" type="number" placeholder="600" values=${values} />
     <${Line} name="tries" label="Tries in all" type="number" placeholder="3" values=${values} />
     <${Line} name="requires" label="Labels of the agent" placeholder="gpu, eu" values=${values} />
+    <${Choice} name="hedge" label="If it is slow" of=${SECOND} values=${values} />
     <${Line} name="limitKey" label="Counts against the limits of" placeholder="a tenant" values=${values} />
     <${Line} name="after" label="After these tasks" placeholder="task ids" values=${values} />
     ${values.value.after?.trim() && html`<${Choice} name="policy" label="If one of them fails" of=${POLICIES} values=${values} />`}

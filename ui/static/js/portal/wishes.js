@@ -13,6 +13,7 @@ export function wishes(typed) {
     timeout_s: number(typed.timeout),
     max_attempts: number(typed.tries),
     requires: requires.length ? requires : undefined,
+    hedge: typed.hedge === "yes" ? true : undefined,
     limit_key: typed.limitKey?.trim() || undefined,
     after: after.length ? after : undefined,
     on_failure: after.length && typed.policy ? typed.policy : undefined,
