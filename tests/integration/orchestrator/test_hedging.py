@@ -20,8 +20,9 @@ from outrider.broker.subjects import Subjects
 from outrider.client import Client
 from outrider.ledger.entries import Hedged
 from tests.integration.agents.counterpart import serving
-from tests.integration.orchestrator.conftest import QUICK, Fleet
+from tests.integration.orchestrator.conftest import Fleet
 from tests.support.scripted_agent import ScriptedAgent
+from tests.support.thresholds import QUICK
 from tests.support.waiting import eventually
 
 EAGER = replace(QUICK, hedge_least_s=0.1, hedge_share=1.0)
