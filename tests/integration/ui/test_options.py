@@ -27,6 +27,7 @@ SENSELESS: list[tuple[dict[str, Any], str]] = [
     ({"unique": True, "key": "k"}, "an idempotency key goes with neither"),
     ({"debounce_s": 5}, "debounce_s and debounce_key go together"),
     ({"on_failure": "shrug"}, "on_failure"),
+    ({"hedge": "perhaps"}, "hedge"),
     ({"limit_key": "a b"}, "limit_key"),
     ({"after": "t-1"}, "after"),
     ({"after": ["a.b"]}, "after"),
@@ -45,6 +46,15 @@ async def accepted(served: RunningBridge, **options: Any) -> dict[str, Any]:
 async def read(served: RunningBridge, task_id: str) -> dict[str, Any]:
     body: dict[str, Any] = (await served.http.get(f"/api/v1/tasks/{task_id}")).json()
     return body
+
+
+async def test_a_task_that_may_run_twice_says_so_in_the_ledger(served: RunningBridge, whole: Fleet) -> None:
+    agent = await whole.agent("a")
+    asked, plain = [(await accepted(served, **options))["task_id"] for options in ({"hedge": True}, {})]
+    for _ in (asked, plain):
+        await agent.succeed(await agent.next_assignment())
+    envelopes = [(await whole.ended(task_id)).envelope for task_id in (asked, plain)]
+    assert [envelope.hedge for envelope in envelopes if envelope is not None] == [True, None]
 
 
 async def test_a_task_waits_for_others_and_says_for_which(served: RunningBridge, whole: Fleet) -> None:
