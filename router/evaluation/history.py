@@ -12,12 +12,12 @@ from pathlib import Path
 
 from outrider.broker.facts import TaskFacts
 from outrider.router.artifact import ModelStore
-from outrider.router.dataset import Row, RowBuilder, table_of
+from outrider.router.dataset import Row, RowBuilder, split_by_time, table_of
 from outrider.router.evaluation.records import Call
 from outrider.router.folding import Began, Finished
 from outrider.router.predictor import Predictor
 from outrider.router.statistics import Attempt, Statistics, seconds_of
-from outrider.router.training import fit
+from outrider.router.training import fit_best
 
 MONTH_S = 30 * 86_400.0
 FEWEST_ROWS = 200
@@ -45,7 +45,7 @@ def learn_history(
 ) -> Known:
     """Fold the calls as a ledger would hold them, each model's one after the other.
 
-    Without a predictor one is trained on their rows.
+    Without a predictor one is trained on their rows, of the kind that errs less on the newest of them.
     """
     builder, rows = RowBuilder(), []
     at: dict[str, float] = {}
@@ -77,7 +77,8 @@ def _fold(
 def _predictor(rows: Sequence[Row]) -> Predictor:
     if len(rows) < FEWEST_ROWS:
         return shipped_predictor()
-    return Predictor(fit(table_of(rows)).forest, "trained-on-history")
+    best, _ = fit_best(*split_by_time(table_of(rows)))
+    return Predictor(best.forest, f"{best.kind}-trained-on-history")
 
 
 def shipped_predictor() -> Predictor:
