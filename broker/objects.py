@@ -72,7 +72,7 @@ class ObjectStore:
         meta = await self._meta(ref)
         if meta is not None and await self._is_reusable(ref, meta, max_age_s):
             return
-        upload = secrets.token_hex(16)
+        upload = self._new_upload(ref)
         await self._upload(self._chunks_subject(upload), body)
         described = json.dumps(self._description(ref, upload)).encode()
         await self._appender.append(self._meta_subject(ref), described, {"Nats-Rollup": "sub"})
@@ -87,14 +87,26 @@ class ObjectStore:
         meta = await self._meta_after_all(ref)
         described = _described(meta)
         body = await self._read_chunks(ref, str(described.get("nuid", "")))
-        if (await asyncio.to_thread(ref_of, body)) != ref:
+        if (await self._ref_of(body)) != ref:
             raise ObjectCorrupt(f"object {ref.sha256} holds {len(body)} bytes that its name does not fit")
         return body
 
     async def has(self, ref: ObjectRef) -> bool:
         """Whether the store knows an object of this name and size."""
-        meta = await self._meta(ref)
-        return meta is not None and _described(meta).get("size") == ref.size
+        try:
+            meta = await self._meta_after_all(ref)
+        except ObjectMissing:
+            return False
+        return _described(meta).get("size") == ref.size
+
+    async def _pause(self, pause_s: float) -> None:
+        await asyncio.sleep(pause_s)
+
+    async def _ref_of(self, body: bytes) -> ObjectRef:
+        return await asyncio.to_thread(ref_of, body)
+
+    def _new_upload(self, _: ObjectRef) -> str:
+        return secrets.token_hex(16)
 
     # ---- what is there
 
@@ -122,7 +134,7 @@ class ObjectStore:
         for pause_s in LOOK_AGAIN_AFTER_S:
             if meta is not None:
                 return meta
-            await asyncio.sleep(pause_s)
+            await self._pause(pause_s)
             meta = await self._meta(ref)
         if meta is None:
             raise _missing(ref)
@@ -154,7 +166,9 @@ class ObjectStore:
             if refused:
                 room.release()
                 break
-            await self._appender.send(subject, bytes(view[at : at + size]), stored)
+            # A chunk that arrived twice would make another object of it.
+            once = {"Nats-Msg-Id": f"{subject}.{at}"}
+            await self._appender.send(subject, bytes(view[at : at + size]), stored, once)
         for _ in range(CHUNKS_ON_THEIR_WAY):
             await room.acquire()
         if refused:
@@ -179,13 +193,24 @@ class ObjectStore:
     async def _read_chunks(self, ref: ObjectRef, upload: str) -> bytes:
         first, parts, left = 1, [], ref.size
         while left > 0:
-            page = await self._reader.all_of(self._chunks_subject(upload), first, CHUNKS_A_READ)
+            page = await self._page_after_all(upload, first)
             if not page:
                 raise _missing(ref)
             parts += [stored.data for stored in page]
             left -= sum(len(stored.data) for stored in page)
             first = page[-1].seq + 1
         return b"".join(parts)
+
+    async def _page_after_all(self, upload: str, first: int) -> list[Stored]:
+        """The next chunks; another replica may have told of the object than is asked for them."""
+        subject = self._chunks_subject(upload)
+        page = await self._reader.all_of(subject, first, CHUNKS_A_READ)
+        for pause_s in LOOK_AGAIN_AFTER_S:
+            if page:
+                break
+            await self._pause(pause_s)
+            page = await self._reader.all_of(subject, first, CHUNKS_A_READ)
+        return page
 
     def _meta_subject(self, ref: ObjectRef) -> str:
         return f"$O.{self._bucket}.M.{base64.urlsafe_b64encode(ref.sha256.encode()).decode()}"

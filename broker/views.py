@@ -92,6 +92,14 @@ class AgentView:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentsRequest:
+    """Body of `<fleet>.agents`, which may be empty."""
+
+    expected: str | None = None
+    """A kind that an agent may have declared a moment ago; one that is unknown is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentList:
     """Answer to `<fleet>.agents`; `kinds` are all that were ever declared."""
 

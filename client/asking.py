@@ -13,7 +13,7 @@ from outrider.broker.messages import Done, Drain, TaskRequest
 from outrider.broker.schema import from_map
 from outrider.broker.streams import NOT_FOUND
 from outrider.broker.subjects import Subjects, check_name
-from outrider.broker.views import AgentList, OrchestratorStats, TaskView
+from outrider.broker.views import AgentList, AgentsRequest, OrchestratorStats, TaskView
 
 T = TypeVar("T")
 ANSWER_WITHIN_S = 5.0
@@ -39,8 +39,10 @@ class Asker:
         request = TaskRequest(check_name(task_id, "task_id"), reason)
         return await self.ask(self._subjects.cancel, request, TaskView)
 
-    async def agents(self) -> AgentList:
-        return await self.ask(self._subjects.agents, None, AgentList)
+    async def agents(self, expected: str | None = None) -> AgentList:
+        """Who is there; a kind that is `expected` may take its orchestrators a moment to hear of."""
+        request = AgentsRequest(expected) if expected is not None else None
+        return await self.ask(self._subjects.agents, request, AgentList)
 
     async def stats(self) -> OrchestratorStats:
         return await self.ask(self._subjects.stats, None, OrchestratorStats)

@@ -25,6 +25,8 @@ class KindBook:
         self._asking = asyncio.Lock()
         self._asked_at = -FRESH_S
         self._list: AgentList | None = None
+        self._expected = ""
+        """The kind that was asked for last because nobody knew it."""
         self._said: dict[tuple[str, tuple[str, ...]], str | None] = {}
 
     async def check(self, kind: str, requires: tuple[str, ...]) -> str | None:
@@ -36,7 +38,7 @@ class KindBook:
         if (kind, requires) in self._said:
             return self._said[kind, requires]
         if self._list is not None and kind not in self._list.kinds:
-            await self._refresh(ASK_AGAIN_AFTER_S)
+            await self._expect(kind)
         if len(self._said) >= MOST_SAID:
             self._said.clear()
         said = self._said[kind, requires] = self._judge(kind, requires)
@@ -57,9 +59,17 @@ class KindBook:
             self._said.clear()
             self._asked_at = self._loop.time()
 
-    async def _ask(self) -> AgentList | None:
+    async def _expect(self, kind: str) -> None:
+        """Ask once more for a kind before it is refused: an agent may have declared it a moment ago."""
+        if kind == self._expected and self._loop.time() - self._asked_at < ASK_AGAIN_AFTER_S:
+            return
+        self._list, self._expected = await self._ask(kind), kind
+        self._said.clear()
+        self._asked_at = self._loop.time()
+
+    async def _ask(self, expected: str | None = None) -> AgentList | None:
         try:
-            return await self._asker.agents()
+            return await self._asker.agents(expected)
         except (NobodyAnswers, TimedOut, NatsUnavailable) as error:
             if self._list is not None and not isinstance(error, NobodyAnswers):
                 return self._list

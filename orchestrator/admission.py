@@ -9,8 +9,8 @@ from hashlib import blake2b
 
 from outrider.broker.limits import Limit
 from outrider.orchestrator import limited
-from outrider.orchestrator.attempts import give_back, make_ready
-from outrider.orchestrator.limit_bucket import PARKED_FOR_S, Bucket
+from outrider.orchestrator.attempts import give_back, make_ready, set_timer
+from outrider.orchestrator.limit_bucket import PARKED_FOR_S, Bucket, Place
 from outrider.orchestrator.model import Memory, TaskRecord
 from outrider.orchestrator.transitions import TaskPhase
 
@@ -57,10 +57,10 @@ def _weight(orchestrator_id: str, bucket: Bucket) -> bytes:
 
 def _wait(m: Memory, task: TaskRecord, bucket: Bucket) -> None:
     """Park the task, or give back whichever of the bucket's is to start last."""
-    place = (task.priority, task.order, task.task_id)
-    if task.is_in_queue and not _has_space(m, bucket):
+    place = _place(task)
+    if task.is_in_queue and not _has_space(m, bucket, task.priority):
         last = _last_parked(m, bucket)
-        if last is None or place > (last.priority, last.order, last.task_id):
+        if last is None or place > _place(last):
             _return(m, task, bucket)
             return
         _unpark(m, last, bucket)
@@ -72,15 +72,21 @@ def _wait(m: Memory, task: TaskRecord, bucket: Bucket) -> None:
             m.limits.parked_held[task.kind, task.priority] += 1
 
 
-def _has_space(m: Memory, bucket: Bucket) -> bool:
-    return len(bucket.parked) < bucket.most_parked() and m.limits.parked_held.total() < MOST_PARKED_IN_ALL
+def _place(task: TaskRecord) -> Place:
+    return (task.priority, task.ready_at, task.task_id)
+
+
+def _has_space(m: Memory, bucket: Bucket, priority: int) -> bool:
+    """The first of each priority has a place of its own, where its age counts."""
+    is_room = len(bucket.parked) < bucket.most_parked() or not bucket.has_parked(priority)
+    return is_room and m.limits.parked_held.total() < MOST_PARKED_IN_ALL
 
 
 def _last_parked(m: Memory, bucket: Bucket) -> TaskRecord | None:
     """The one to start last of those that may go back to the queue."""
-    for _, __, task_id in reversed(bucket.parked):
-        task = m.tasks.get(task_id)
-        if task is not None and task.is_in_queue and _is_waiting(task):
+    for at in range(len(bucket.parked) - 1, -1, -1):
+        task = m.tasks.get(bucket.parked[at][2])
+        if task is not None and task.is_in_queue and _is_waiting(task) and not bucket.is_only_one(at):
             return task
     return None
 
@@ -90,7 +96,7 @@ def _is_waiting(task: TaskRecord | None) -> bool:
 
 
 def _unpark(m: Memory, task: TaskRecord, bucket: Bucket) -> None:
-    place = (task.priority, task.order, task.task_id)
+    place = _place(task)
     if place in bucket.parked:
         bucket.parked.remove(place)
     task.parked_at = None
@@ -130,14 +136,34 @@ def wake_stirred(m: Memory) -> None:
 
 
 def _wake(m: Memory, bucket: Bucket, room: int) -> None:
+    """Let the best go on, and one in `ageing_every` by its age: so none starves, as in ReadyQueue."""
     while room > 0 and bucket.parked:
-        task = m.tasks.get(bucket.parked[0][2])
+        is_by_age = (bucket.woken + 1) % m.thresholds.ageing_every == 0
+        place = min(bucket.parked, key=lambda p: _age_key(m, p)) if is_by_age else bucket.parked[0]
+        task = m.tasks.get(place[2])
         if task is None or not _is_waiting(task):
-            del bucket.parked[0]
+            bucket.parked.remove(place)
             continue
         _unpark(m, task, bucket)
-        make_ready(m, task)
+        bucket.woken += 1
+        if is_by_age:
+            _make_ready_by_age(m, task)
+        else:
+            make_ready(m, task)
         room -= 1
+
+
+def _make_ready_by_age(m: Memory, task: TaskRecord) -> None:
+    """With the priority that its waiting has earned, which counts once: from here on it ages anew."""
+    priority = max(0, task.priority - int((m.now - task.ready_at) / m.thresholds.ageing_s))
+    m.ready.push(task.kind, priority, task.order, task.task_id, m.now)
+    set_timer(m, task)
+
+
+def _age_key(m: Memory, place: Place) -> float:
+    """All age alike, so whoever is ahead stays ahead: the present time does not matter."""
+    task = m.tasks.get(place[2])
+    return place[0] * m.thresholds.ageing_s + task.ready_at if task is not None else 0.0
 
 
 def tick(m: Memory) -> None:
@@ -177,7 +203,8 @@ def window(m: Memory, kind: str, priority: int, room: int) -> int:
     for bucket in m.limits.of_kind(kind):
         space = bucket.most_parked() - len(bucket.parked)
         is_better = bool(bucket.parked) and bucket.parked[-1][0] > priority
-        room = min(room, bucket.room(m.now) + max(space, 1 if is_better else 0))
+        is_first = m.limits.parked_held.total() < MOST_PARKED_IN_ALL and not bucket.has_parked(priority)
+        room = min(room, bucket.room(m.now) + max(space, 1 if is_better or is_first else 0))
     return max(0, room - (m.held[kind, priority] - waiting))
 
 

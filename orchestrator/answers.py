@@ -28,6 +28,8 @@ def _waiting(m: Memory, task_id: str, epoch: int) -> tuple[TaskRecord | None, Se
 def assign_answered(m: Memory, event: events.AssignAnswered) -> None:
     task, second = _waiting(m, event.task_id, event.epoch)
     if task is None:
+        if event.accepted:
+            health.accepted_in_vain(m, event.task_id, event.epoch)
         return
     agent = m.agents.get(task.story.agent_id if second is None else second.agent_id)
     if event.accepted:

@@ -23,6 +23,8 @@ MOST_RACES = 50
 LONGEST_WITH_OBJECT_S = 13 * 24 * 3600.0
 """Well within the life of a large payload in the object store."""
 OPEN, FIRED = "open", "fired"
+REMEMBERED_SUBMITS = 64
+"""Of one debounce key, by their ids: one that is repeated stands for nothing new."""
 
 Queue = Callable[[TaskEnvelope], Awaitable[TaskState]]
 StateOf = Callable[[str], Awaitable[TaskState | None]]
@@ -129,6 +131,12 @@ class Arrangements:
         name = debounce_name(envelope.kind, options.debounce_key or "")
         record = await self._keys.read(name)
         task_id = await self._open_window(record.value) or envelope.task_id
+        asked: dict[str, str] = record.value.get("asked") or {}
+        if envelope.task_id in asked:
+            # Asked again because the answer was lost: neither newer than what came since, nor a new burst.
+            before = asked[envelope.task_id]
+            return before, await self._state_of(before) or TaskState.SCHEDULED
+        asked = dict([*asked.items(), (envelope.task_id, task_id)][-REMEMBERED_SUBMITS:])
         run_at = self._clock.wall() + (options.debounce_s or 0.0)
         task = replace(envelope, task_id=task_id)
         if await self._scheduled.find(task_id) is None:
@@ -137,7 +145,7 @@ class Arrangements:
                 tick = SubmitOptions(run_at=run_at, debounce_key=options.debounce_key)
                 await self._scheduled.put(Scheduled(task, tick))
         window = {"state": OPEN, "task_id": task_id, "run_at": run_at, "envelope": to_map(task)}
-        await self._keys.change(name, window, record)
+        await self._keys.change(name, window | {"asked": asked}, record)
         return task_id, TaskState.SCHEDULED
 
     async def _open_window(self, window: dict[str, object]) -> str | None:

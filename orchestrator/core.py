@@ -299,8 +299,9 @@ def _adopt(m: Memory, task: TaskRecord, story: Story) -> None:
         attempts.grant_wish(m, task)
 
 
-def _recovered(m: Memory, _: events.Recovered) -> None:
+def _recovered(m: Memory, event: events.Recovered) -> None:
     m.is_recovered = True
+    m.letters.complete_to = event.seq
     for owner in m.owners:
         m.owners[owner] = m.now
     m.ticked_at = m.checked_at = m.now

@@ -20,6 +20,7 @@ from outrider.broker.subjects import Subjects
 from outrider.orchestrator import estimating
 from outrider.orchestrator.core import Core
 from outrider.orchestrator.estimating import Forecast
+from outrider.orchestrator.newcomers import Newcomers
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +30,17 @@ CONSUMER_NOT_FOUND = 10014
 class EstimateDesk:
     """Tells when a task would finish, without taking it."""
 
-    def __init__(self, connection: Connection, subjects: Subjects, core: Core) -> None:
+    def __init__(self, connection: Connection, subjects: Subjects, core: Core, newcomers: Newcomers) -> None:
         self._connection = connection
         self._subjects = subjects
         self._core = core
+        self._newcomers = newcomers
 
     async def estimate(self, _: str, data: bytes) -> Estimate:
         """Raises DecodeError, InvalidName, InvalidTask or UnknownKind."""
         request = decode(EstimateRequest, data).check()
         memory = self._core.memory
-        if request.kind not in memory.agents.declared:
+        if not await self._newcomers.knows(request.kind):
             known = ", ".join(sorted(memory.agents.declared)) or "none so far"
             raise UnknownKind(f"no agent ever declared kind {request.kind!r}; known kinds: {known}")
         ahead = await self._ahead(request.kind, request.priority)

@@ -145,7 +145,9 @@ class ControlStored:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """All that the ledger held at start is folded."""
+    """All that the ledger held at start is folded, up to `seq`."""
+
+    seq: int = 0
 
 
 @quickly_made

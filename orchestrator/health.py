@@ -5,14 +5,16 @@ Pure functions over Memory. An orchestrator whose own link or loop stalled blame
 
 from __future__ import annotations
 
+from outrider.broker.outcomes import Failed
 from outrider.broker.states import AgentState
 from outrider.ledger.entries import Member
 from outrider.orchestrator import pairs
 from outrider.orchestrator.agent_table import AgentRecord
 from outrider.orchestrator.attempts import end_attempt, set_timer, take_charge
 from outrider.orchestrator.events import AgentBeat, AgentJoined, ProgressSeen
-from outrider.orchestrator.instructions import PingAgent, Release, WriteMember
+from outrider.orchestrator.instructions import PingAgent, Release, StopAttempt, WriteMember
 from outrider.orchestrator.model import Memory, SecondRun, TaskRecord
+from outrider.orchestrator.stopping import stop
 from outrider.orchestrator.transitions import LIVE, TaskPhase, Trigger
 
 CHECK_EVERY_S = 1.0
@@ -227,6 +229,14 @@ def lose_all(
             continue
         if not keep or keep.isdisjoint(pairs.epochs_of(task, run)):
             _lose(m, task, run, why, charged=is_charged and run.accepted_at is not None)
+
+
+def accepted_in_vain(m: Memory, task_id: str, epoch: int) -> None:
+    """An agent took what was sent to it again although it had failed there before a restart."""
+    task = m.tasks.get(task_id)
+    last = task.story.last if task is not None and task.phase not in LIVE else None
+    if isinstance(last, Failed) and last.epoch == epoch:
+        stop(m, StopAttempt(last.agent_id, task_id, epoch, last.type))
 
 
 def check(m: Memory) -> None:

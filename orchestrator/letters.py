@@ -31,6 +31,8 @@ class LetterIndex:
 
     most: int
     unlisted: int = 0
+    complete_to: int = 0
+    """Up to this sequence of the ledger every letter was folded: what comes back of that was dealt with."""
     _open: dict[int, Letter] = field(default_factory=dict)
     _settled: dict[int, None] = field(default_factory=dict)
     """Those requeued or discarded, so that an entry that is heard again does not bring them back."""
@@ -39,7 +41,7 @@ class LetterIndex:
         return len(self._open)
 
     def add(self, letter: Letter) -> None:
-        if letter.seq in self._settled or letter.seq in self._open:
+        if letter.seq <= self.complete_to or letter.seq in self._settled or letter.seq in self._open:
             return
         self._open[letter.seq] = letter
         if len(self._open) > self.most:

@@ -5,7 +5,7 @@ Pure. Slots are a set of task ids, each there because it occupies an agent, so n
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from math import inf
 
@@ -21,6 +21,9 @@ MEAN_WEIGHT = 0.2
 PROBE_FOR_S = 60.0
 LET_OTHERS_S = 0.25
 """How long room must have stood open before anybody but its keeper takes it: some times the ledger's way."""
+
+Place = tuple[int, float, str]
+"""Priority, since when it is ready, and the task's id."""
 
 BucketName = tuple[str, str, str]
 """Kind and key as the limit was set, and the task's own key where the limit is for each key."""
@@ -51,8 +54,10 @@ class Bucket:
     """Tokens of the holders whose attempt is being written."""
     starts: Window | None = None
     tokens: Window | None = None
-    parked: list[tuple[int, int, str]] = field(default_factory=list)
-    """Priority, order and id of tasks that wait for room, best first."""
+    parked: list[Place] = field(default_factory=list)
+    """Tasks that wait for room, best first."""
+    woken: int = 0
+    """How many of them found room so far; some by their age."""
     held_until: float = -inf
     is_probing: bool = False
     """A provider said no: one attempt at a time until one succeeds."""
@@ -205,9 +210,19 @@ class Bucket:
     def most_parked(self) -> int:
         return int(min(MOST_PARKED, max(LEAST_PARKED, PARKED_FOR_S * self.pace())))
 
-    def park(self, place: tuple[int, int, str]) -> None:
+    def park(self, place: Place) -> None:
         if place not in self.parked:
             insort(self.parked, place)
+
+    def has_parked(self, priority: int) -> bool:
+        """Whether any of this priority waits here: its first has a place of its own."""
+        at = bisect_left(self.parked, (priority, -inf, ""))
+        return at < len(self.parked) and self.parked[at][0] == priority
+
+    def is_only_one(self, at: int) -> bool:
+        """Whether no other of its priority waits here than the one at this index."""
+        beside = self.parked[max(0, at - 1) : at] + self.parked[at + 1 : at + 2]
+        return all(place[0] != self.parked[at][0] for place in beside)
 
     @property
     def opens_with_time(self) -> bool:

@@ -12,21 +12,25 @@ from outrider.ledger.control import Control, pause_control_id
 from outrider.orchestrator import events
 from outrider.orchestrator.control import folded
 from outrider.orchestrator.desk import Desk
+from outrider.orchestrator.newcomers import Newcomers
 
 
 class PauseDesk:
     """The endpoints about pauses of one orchestrator."""
 
-    def __init__(self, desk: Desk, until_told: Callable[[str], asyncio.Future[None]]) -> None:
+    def __init__(
+        self, desk: Desk, until_told: Callable[[str], asyncio.Future[None]], newcomers: Newcomers
+    ) -> None:
         self._desk = desk
         self._memory = desk.core.memory
         self._until_told = until_told
+        self._newcomers = newcomers
 
     async def pause(self, _: str, data: bytes) -> PauseState:
         """Start no more attempts of a kind, or of any. Raises InvalidTask or UnknownKind."""
         request = decode(PauseRequest, data).check()
         declared = self._memory.agents.declared
-        if request.kind and request.kind not in declared:
+        if request.kind and not await self._newcomers.knows(request.kind):
             known = ", ".join(sorted(declared)) or "none so far"
             raise UnknownKind(f"no agent ever declared kind {request.kind!r}; known kinds: {known}")
         if not self._is_paused(request):

@@ -16,6 +16,7 @@ from outrider.broker.codec import decode, encode
 from outrider.broker.config import LARGEST_OBJECT_BYTES
 from outrider.broker.connection import Connection
 from outrider.broker.errors import (
+    DecodeError,
     InvalidTask,
     NobodyAnswers,
     OutriderError,
@@ -39,7 +40,7 @@ from outrider.broker.scheduling import SubmitOptions
 from outrider.broker.service import Endpoints
 from outrider.broker.states import TERMINAL, AgentState, TaskState
 from outrider.broker.subjects import Subjects, check_name, parse_agent
-from outrider.broker.views import AgentList, TaskView, unstarted
+from outrider.broker.views import AgentList, AgentsRequest, TaskView, unstarted
 from outrider.ledger.fold import Record
 from outrider.ledger.reader import LedgerReader, fold_stored
 from outrider.ledger.settling import outcome_epochs, settle
@@ -54,6 +55,7 @@ from outrider.orchestrator.estimate_desk import EstimateDesk
 from outrider.orchestrator.keys import Keys
 from outrider.orchestrator.letter_desk import LetterDesk
 from outrider.orchestrator.lookup import TaskLookup
+from outrider.orchestrator.newcomers import Newcomers, announced
 from outrider.orchestrator.overload import refusal
 from outrider.orchestrator.pausing import PauseDesk
 from outrider.orchestrator.scheduled import ScheduledTasks
@@ -86,7 +88,10 @@ class Requests:
         me, limits, appender = core.memory.me, core.memory.thresholds, effects.appender
         self._waiting = WaitingTasks(connection, subjects, me, appender, self._recorded)
         objects = ObjectStore(connection, subjects, appender, LARGEST_OBJECT_BYTES, clock)
-        streams = Streams(TaskLookup(connection, subjects, self._ledger), self._waiting, objects)
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._newcomers = Newcomers(core, self._until_told)
+        lookup = TaskLookup(connection, subjects, self._ledger)
+        streams = Streams(lookup, self._waiting, objects, self._newcomers)
         self._submission = Submission(subjects, core, appender, clock, streams, self._arrange)
         bounds = (limits.most_schedules, limits.most_schedule_bytes)
         self._scheduled = ScheduledTasks(connection, subjects, me, appender, clock, bounds)
@@ -105,9 +110,8 @@ class Requests:
         )
         desk = Desk(subjects, core, appender, clock, post)
         self._letters = LetterDesk(desk, self._ledger, self._submission)
-        self._pauses = PauseDesk(desk, self._until_told)
-        self._estimates = EstimateDesk(connection, subjects, core)
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._pauses = PauseDesk(desk, self._until_told, self._newcomers)
+        self._estimates = EstimateDesk(connection, subjects, core, self._newcomers)
 
     def _recorded(self, record: Record) -> None:
         self._post(events.EntryStored(record, self._clock.now()))
@@ -228,7 +232,16 @@ class Requests:
         self._post(events.MayHaveEnded(task_id))
         return await self._view(task_id)
 
-    async def agents(self, _: str, __: bytes) -> AgentList:
+    def kind_declared(self, kind: str) -> None:
+        """Wake whoever asked for a kind before this orchestrator had heard of it."""
+        self.task_ended(announced(kind))
+
+    async def agents(self, _: str, data: bytes) -> AgentList:
+        """Who is there. A kind that is `expected` is waited for a moment if it is unknown."""
+        with contextlib.suppress(DecodeError):
+            expected = decode(AgentsRequest, data).expected
+            if expected is not None:
+                await self._newcomers.knows(expected)
         declared = sorted(self._core.memory.agents.declared)
         paused = tuple(filter(self._core.memory.pauses.covers, declared))
         refuses = refusal(self._core.memory)

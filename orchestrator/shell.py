@@ -118,7 +118,7 @@ class Shell:
         self._spawn(self._feed.run())
         await self._feed.caught_up.wait()
         await self._room.look()
-        self.post(events.Recovered())
+        self.post(events.Recovered(self._feed.seq))
         self._spawn(self._room.run())
         self._spawn(self._pulse_forever())
         self._spawn(self._hold_forever())
@@ -166,6 +166,7 @@ class Shell:
     async def _serve_new_kinds(self) -> None:
         for kind in self.core.memory.agents.declared - self._known_kinds:
             self._known_kinds.add(kind)
+            self._requests.kind_declared(kind)
             await self._queue.serve(kind)
         self._wake.set()
 

@@ -30,6 +30,7 @@ from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects
 from outrider.orchestrator.core import Core
 from outrider.orchestrator.lookup import TaskLookup
+from outrider.orchestrator.newcomers import Newcomers
 from outrider.orchestrator.overload import refusal
 from outrider.orchestrator.waiting import WaitingTasks
 
@@ -38,11 +39,12 @@ Arrange = Callable[[TaskEnvelope, SubmitOptions], Awaitable[tuple[str, TaskState
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """Where a submission looks: what happened, what waits, and large payloads."""
+    """Where a submission looks: what happened, what waits, large payloads, and which kinds there are."""
 
     lookup: TaskLookup
     waiting: WaitingTasks
     objects: ObjectStore
+    newcomers: Newcomers
 
 
 class Submission:
@@ -67,6 +69,7 @@ class Submission:
         self._waiting = streams.waiting
         self._objects = streams.objects
         self._arrange = arrange
+        self._newcomers = streams.newcomers
 
     async def submit(self, _: str, data: bytes) -> Submitted:
         """The accepted task and its state now.
@@ -77,7 +80,7 @@ class Submission:
         given = load(data, MAX_BODY_BYTES)
         envelope = self._complete(from_map(TaskEnvelope, given))
         table, kind = self._core.memory.agents, envelope.kind
-        if envelope.kind not in table.declared:
+        if kind not in table.declared and not await self._newcomers.knows(kind):
             known = ", ".join(sorted(table.declared)) or "none so far"
             raise UnknownKind(f"no agent ever declared kind {envelope.kind!r}; known kinds: {known}")
         if has_options(given):

@@ -10,6 +10,7 @@ from tests.sim import (  # noqa: F401
     planted_overload,
     planted_queue_bugs,
     planted_snapshot_bugs,
+    planted_submit_bugs,
 )
 from tests.sim.planting import BUGS, planted
 

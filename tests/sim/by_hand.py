@@ -7,22 +7,26 @@ or never. Bodies are bytes for it, and objects in the fake streams.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator, Mapping
+from datetime import datetime
 from typing import Any
 
 from outrider.broker.codec import decode, encode
 from outrider.broker.errors import OutcomeUnknown, OutriderError, TimedOut, WrongSequence
 from outrider.broker.follower import Stored
 from outrider.broker.messages import TaskEnvelope
-from outrider.broker.pipeline import EXPECT, EXPECT_OVER
+from outrider.broker.pipeline import EXPECT, EXPECT_OVER, OnReceipt, Receipt
 from outrider.ledger.entries import decode_entry
 from outrider.ledger.fold import Story
-from tests.sim.fake_jetstream import WRONG_SEQUENCE, FakeStream, Message, PubAnswer
+from tests.sim.fake_api import answer_api
+from tests.sim.fake_jetstream import WRONG_SEQUENCE, FakeStream, Message, Once, Planned, PubAnswer
 from tests.sim.fake_server import SUBJECTS, FakeServer
 from tests.sim.loop import EPOCH
 from tests.sim.sim_effects import UNKNOWN, SimAppender, SimReader, fold_messages
 from tests.sim.wire import Node
 
 API_TIMEOUT_S = 5.0
+MAX_PAYLOAD = 48
+"""So small that an object of a hundred bytes has several chunks."""
 Say = Callable[[Any], None]
 
 
@@ -55,12 +59,24 @@ def drive(work: Coroutine[Any, Any, Any], on_end: Callable[[Any], None]) -> None
     go_on(None)
 
 
+def pause(node: Node, pause_s: float) -> Question:
+    """A sleep, to be awaited."""
+    return Question(lambda say: node.after(pause_s, lambda: say(None)))
+
+
 def as_bytes(data: Any) -> bytes:
+    if isinstance(data, Planned):
+        return data.data
     return data if isinstance(data, bytes) else encode(data)
 
 
-def from_bytes(subject: str, data: bytes) -> Any:
+def from_bytes(subject: str, data: bytes, headers: Mapping[str, str]) -> Any:
     """What the rest of the simulator stores under such a subject."""
+    if "Nats-Schedule" in headers:
+        at = datetime.fromisoformat(headers["Nats-Schedule"].removeprefix("@at ")).timestamp()
+        return Planned(data, at, headers["Nats-Schedule-Target"])
+    if "Nats-Msg-Id" in headers:
+        return Once(data, headers["Nats-Msg-Id"])
     if subject.startswith(f"{SUBJECTS.fleet}.ledger."):
         return decode_entry(data)
     return decode(TaskEnvelope, data) if subject.startswith(f"{SUBJECTS.fleet}.task.") else data
@@ -75,13 +91,22 @@ class HandAppender:
     async def append(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> int:
         guards = headers or {}
         expect = int(guards[EXPECT]) if EXPECT in guards else None
-        body, over = from_bytes(subject, data), guards.get(EXPECT_OVER, "")
+        body, over = from_bytes(subject, data, guards), guards.get(EXPECT_OVER, "")
         answer: PubAnswer = await Question(lambda say: self._appender.send(subject, body, say, expect, over))
         if answer.err_code == WRONG_SEQUENCE:
             raise WrongSequence("another was first")
         if not answer.seq:
             raise OutcomeUnknown("no receipt" if answer is UNKNOWN else f"refused: {answer.err_code}")
         return answer.seq
+
+    async def send(
+        self, subject: str, data: bytes, on_receipt: OnReceipt, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Goes on when the receipt is there, or will not come."""
+        try:
+            on_receipt(Receipt(await self.append(subject, data, headers)))
+        except OutriderError as error:
+            on_receipt(Receipt(error=error))
 
 
 class HandReader:
@@ -119,7 +144,9 @@ def _stored(message: Message) -> Stored:
 
 
 class HandConnection:
-    """Connection, as far as the API of JetStream goes: messages of TASKS are deleted by it."""
+    """Connection, as far as the API of JetStream goes."""
+
+    max_payload = MAX_PAYLOAD
 
     def __init__(self, server: FakeServer, node: Node) -> None:
         self._server = server
@@ -129,13 +156,13 @@ class HandConnection:
     def is_connected(self) -> bool:
         return self._node.link.is_up
 
-    async def api(self, request: str, body: Mapping[str, int]) -> None:
-        assert request == f"STREAM.MSG.DELETE.{SUBJECTS.tasks_stream}", request
-        answer = await Question(lambda say: self._delete(body["seq"], say))
+    async def api(self, request: str, body: Mapping[str, int] | None = None) -> Any:
+        answer = await Question(lambda say: self._ask(request, body or {}, say))
         if answer is None:
             raise TimedOut("JetStream does not answer")
+        return answer
 
-    def _delete(self, seq: int, say: Say) -> None:
+    def _ask(self, request: str, body: Mapping[str, int], say: Say) -> None:
         is_open = True
 
         def finish(answer: Any) -> None:
@@ -145,5 +172,5 @@ class HandConnection:
                 say(answer)
 
         reply = self._node.link.reply_to(finish)
-        self._node.link.send(lambda: self._server.delete_task(seq, reply))
+        self._node.link.send(lambda: answer_api(self._server, request, body, reply))
         self._node.after(API_TIMEOUT_S, lambda: finish(None))

@@ -27,6 +27,8 @@ SLACK_S = 0.01
 SETTLED_WITHIN_S = 9.0
 SWEPT_WITHIN_S = 25.0
 """Recovery, two sweeps, and what they wait for when something on the way was lost."""
+READ_WITHIN_S = 5.0
+"""So old may be what was read when what follows from it is stored."""
 CANCELLED_WITHIN_S = 9.0
 """A few seconds more than two rounds of asking, for what was buffered when the faults stopped."""
 
@@ -44,7 +46,8 @@ class LedgerChecks:
         """What was submitted, and what was requeued."""
         self._log = log
         self.violations: list[str] = []
-        self._queued: dict[str, None] = {}
+        self._queued: dict[str, float] = {}
+        """Every task that was ever in the queue, and since when."""
         self.cases: dict[str, Case] = {}
         self.stories: dict[str, Story] = {}
         """The product's own fold, beside the law's."""
@@ -74,7 +77,7 @@ class LedgerChecks:
     def stored(self, message: Message) -> None:
         """A message is in a stream now."""
         if ".task." in message.subject:
-            self._queued[parse_task(message.subject)[2]] = None
+            self._queued.setdefault(parse_task(message.subject)[2], self._server.loop.now)
         if isinstance(message.data, Member) or ".ledger." not in message.subject:
             return
         where, entry = parse_ledger(message.subject), message.data
@@ -171,14 +174,15 @@ class LedgerChecks:
         """Its client never knew whether a parent was stored, or is still trying."""
         waits = order.envelope.waits
         parents = [] if waits is None else list(waits.ids())
-        return any(p not in self._queued and not self.case(p).epoch for p in parents)
+        read_at = self._server.loop.now - READ_WITHIN_S
+        return any(self._queued.get(p, read_at) >= read_at and not self.case(p).epoch for p in parents)
 
     def _judge_outcome(self, entry: Succeeded | Failed, begun: int) -> None:
         given = self.issued.get(begun)
         is_issued = given is not None and (given.task_id, given.agent_id) == (entry.task_id, entry.agent_id)
         self.must(is_issued, "a recorded outcome carries an issued epoch of that agent", entry)
         said = self._log.said.get((entry.task_id, begun, entry.agent_id), set())
-        what = entry.result if isinstance(entry, Succeeded) else entry.error.message
+        what = (entry.result_ref or entry.result) if isinstance(entry, Succeeded) else entry.error.message
         self.must(what in said, "a recorded outcome is what the handler said", entry)
 
     def _judge_ended(self, entry: Ended, begun: int, assigned_at: float) -> None:

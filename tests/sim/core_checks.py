@@ -183,7 +183,7 @@ class CoreChecks:
             self._ledger.must(is_fair, "highest priority first", f"{asked} before {best}")
 
     def _is_bounded(self, shell: SimShell) -> None:
-        most = 2 * (self._slots + self._limits.lookahead) + 2 + self._parked
+        most = 2 * (self._slots + self._limits.lookahead + self._parked) + 2
         for key, held in shell.core.memory.held.items():
             self._ledger.must(held <= most, "held tasks are bounded", f"{key}: {held} > {most}")
 

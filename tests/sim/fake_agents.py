@@ -21,8 +21,10 @@ from outrider.broker.messages import (
     Renew,
     SpooledEpoch,
 )
-from outrider.broker.outcomes import Failed, Succeeded, Usage
+from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.states import AgentState, ErrorClass
+from tests.sim.agent_store import AgentStore
+from tests.sim.agent_words import a_lie, error_of, limits_of, usage_of
 from tests.sim.fake_recorder import FakeRecorder
 from tests.sim.fake_server import SUBJECTS, FakeServer, Reply
 from tests.sim.handler_log import HandlerLog, Run
@@ -49,19 +51,18 @@ class FakeAgent(FakeRecorder):
         self.running = {}
         self._known: set[int] = set()
         self._appender = SimAppender(self._server, self)
+        self._store = AgentStore(self._server, self, self._appender, self.log)
         self.state = AgentState.ONLINE
         self._has_joined = False
-        self._listen()
-        for finished in list(self.spool.values()):
-            self._record(finished)
-        self._join(0.1)
-
-    def _listen(self) -> None:
         verbs: list[tuple[str, Any]] = [("assign", self._assign), ("cancel", self._cancel)]
         if self.profile.temper.hears_renew:
             verbs.append(("renew", self._renew))
         for verb, handler in verbs:
             self._server.subscribe(self.link, SUBJECTS.agent(self.agent_id, verb), handler)
+        for finished in list(self.spool.values()):
+            finished.is_stored = False
+            self._record(finished)
+        self._join(0.1)
 
     def _join(self, pause_s: float) -> None:
         is_open = True
@@ -162,12 +163,18 @@ class FakeAgent(FakeRecorder):
             return
         if running.hangs:
             return
+        if given.payload_ref is None:
+            self._work(given)
+        else:
+            self._store.prepare(given, lambda: self.running.get(epoch) is running, self._work, self._end)
+
+    def _work(self, given: Assignment) -> None:
+        """The handler runs to its end, unless its time is up before."""
+        epoch = given.epoch
         self.after(self._lasts_s(given.task_id), lambda: self._finish(epoch))
-        limits = [given.timeout_s] if given.timeout_s is not None else []
-        if given.deadline_at is not None:
-            limits.append(max(0.0, given.deadline_at - self.clock.wall()))
+        limits = limits_of(given, self.clock.wall())
         if limits:
-            self.after(min(limits), lambda: self._end(epoch, _error(ErrorClass.TIMEOUT, True)))
+            self.after(min(limits), lambda: self._end(epoch, error_of(ErrorClass.TIMEOUT, True)))
 
     def _lasts_s(self, task_id: str) -> float:
         """How long the handler takes; one that runs beside another may end at the same moment."""
@@ -199,12 +206,12 @@ class FakeAgent(FakeRecorder):
         """The handler returns or raises."""
         loop, temper = self.loop, self.profile.temper
         if loop.chance(temper.throttle):
-            self._end(epoch, _error(ErrorClass.RATE_LIMITED, True, loop.random.choice((0.5, 1.5, 3.0))))
+            self._end(epoch, error_of(ErrorClass.RATE_LIMITED, True, loop.random.choice((0.5, 1.5, 3.0))))
         elif loop.chance(temper.fail_for_good):
-            self._end(epoch, _error(ErrorClass.INVALID_INPUT, False))
+            self._end(epoch, error_of(ErrorClass.INVALID_INPUT, False))
         elif loop.chance(temper.fail):
             retry_after_s = loop.random.choice((None, None, 0.5, 2.0))
-            self._end(epoch, _error(ErrorClass.HANDLER, True, retry_after_s))
+            self._end(epoch, error_of(ErrorClass.HANDLER, True, retry_after_s))
         else:
             self._end(epoch, None)
 
@@ -218,12 +225,15 @@ class FakeAgent(FakeRecorder):
         entry: Succeeded | Failed
         if error is None:
             result = f"{given.task_id}/{epoch}/{self.instance}"
-            entry = Succeeded(*who, result, service_s, _usage(given), at=at)
+            entry = Succeeded(*who, result, service_s, usage_of(given), at=at)
             self.log.say(given.task_id, epoch, self.agent_id, result)
         else:
             entry = Failed(*who, error, service_s, at=at)
             self.log.say(given.task_id, epoch, self.agent_id, error.message)
         finished = Finished(entry, running.expect)
+        if isinstance(entry, Succeeded) and given.payload_ref is not None and self.loop.chance(0.6):
+            finished = self._store.enlarge(entry, running.expect)
+            self.log.say(given.task_id, epoch, self.agent_id, finished.ref)
         self.spool[given.task_id, given.attempt] = finished
         self._record(finished)
         if self.loop.chance(self.profile.temper.resend):
@@ -267,7 +277,7 @@ class FakeAgent(FakeRecorder):
         self.state = AgentState.DRAINING
         for epoch in list(self.running):
             if self.loop.chance(0.5):
-                self._end(epoch, _error(ErrorClass.INTERRUPTED, True))
+                self._end(epoch, error_of(ErrorClass.INTERRUPTED, True))
         self.after(2.0, self._say_goodbye)
 
     def _say_goodbye(self) -> None:
@@ -290,19 +300,5 @@ class FakeAgent(FakeRecorder):
         if not (self.is_alive and not self.is_frozen and self.profile.temper.is_hostile):
             return
         subject = SUBJECTS.ledger_agent(task_id, self.agent_id)
-        entry: Succeeded | Failed = Succeeded(task_id, attempt, self.agent_id, epoch, "a lie")
-        if self.loop.chance(0.5):
-            entry = Failed(task_id, attempt, self.agent_id, epoch, _error(ErrorClass.HANDLER, True))
-        self.log.say(task_id, epoch, self.agent_id, "a lie")
-        self.log.say(task_id, epoch, self.agent_id, _error(ErrorClass.HANDLER, True).message)
+        entry = a_lie(self.log, (task_id, attempt, self.agent_id, epoch), is_good=not self.loop.chance(0.5))
         self.link.send(lambda: self._server.append(subject, entry, lambda _: None))
-
-
-def _usage(given: Assignment) -> Usage:
-    """Some of the tokens that the task allows."""
-    most = given.payload["max_tokens"] if isinstance(given.payload, dict) else 0
-    return Usage(0, 1 + given.epoch * 37 % most) if most else Usage()
-
-
-def _error(error_class: ErrorClass, retryable: bool, retry_after_s: float | None = None) -> AttemptError:
-    return AttemptError(error_class, f"said {error_class.value}", retryable, retry_after_s)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from outrider.broker.errors import OutriderError
 from outrider.broker.messages import TaskEnvelope, TaskRequest
+from tests.sim.by_hand import drive
 from tests.sim.fake_jetstream import WRONG_SEQUENCE, PubAnswer
 from tests.sim.fake_server import SUBJECTS, FakeServer
 from tests.sim.loop import EPOCH
 from tests.sim.sim_effects import UNKNOWN, SimAppender
+from tests.sim.sim_objects import SimObjects
 from tests.sim.sim_requests import ENDED
 from tests.sim.wire import Node
 
@@ -23,6 +26,8 @@ class Order:
     submit_at: float
     cancel_at: float | None = None
     is_malformed: bool = False
+    body: bytes = b""
+    """A large payload, which travels by reference."""
     accepted_at: float | None = None
     is_given_up: bool = False
     """The client does not know what became of it, and does not ask again."""
@@ -47,6 +52,7 @@ class FakeClient(Node):
         self._server = server
         self.orders = {order.task_id: order for order in orders}
         self._appender = SimAppender(server, self)
+        self._objects = SimObjects(server, self, self._appender)
         self.is_calm = False
 
     def start(self) -> None:
@@ -60,6 +66,24 @@ class FakeClient(Node):
             self.after(order.cancel_at, lambda: self.cancel(order))
 
     def _submit(self, order: Order) -> None:
+        """The payload first, if it is large, and then what refers to it."""
+        ref = order.envelope.payload_ref
+        if ref is None:
+            self._publish(order)
+            return
+
+        def stored(result: object) -> None:
+            if isinstance(result, OutriderError):
+                self._submit_later(order)
+            else:
+                self._publish(order)
+
+        drive(self._objects.put(ref, order.body), stored)
+
+    def _submit_later(self, order: Order) -> None:
+        self.after(self.loop.random.uniform(0.2, 2.0), lambda: self._submit(order))
+
+    def _publish(self, order: Order) -> None:
         envelope = order.envelope
 
         def receipt(answer: PubAnswer) -> None:
@@ -67,7 +91,7 @@ class FakeClient(Node):
             if is_new or answer.err_code == WRONG_SEQUENCE:
                 order.accepted_at = order.accepted_at or self.loop.now
             elif self._may_ask_again(order, answer):
-                self.after(self.loop.random.uniform(0.2, 2.0), lambda: self._submit(order))
+                self._submit_later(order)
             else:
                 order.is_given_up = True
 

@@ -37,6 +37,23 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """The body of a message that the server shall publish to `target` at an instant of the wall clock."""
+
+    data: bytes
+    at: float
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """The body of a message that the server shall store once under this id (`Nats-Msg-Id`)."""
+
+    data: bytes
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class PubAnswer:
     """The server's answer to a publish: stored at `seq`, or refused with JetStream's error code."""
 

@@ -6,6 +6,7 @@ came due while it was away once in all.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from random import Random
@@ -16,7 +17,7 @@ from outrider.broker.scheduling import SubmitOptions
 from outrider.orchestrator.scheduled import Scheduled
 from tests.sim.checks import LedgerChecks
 from tests.sim.fake_client import Order
-from tests.sim.fake_jetstream import Delivery, FakeConsumer, FakeStream, Message
+from tests.sim.fake_jetstream import Delivery, FakeConsumer, Message, Planned
 from tests.sim.fake_server import ACK_WAIT_S, DUE, PRIORITIES, SUBJECTS, FakeServer
 from tests.sim.loop import EPOCH
 
@@ -58,7 +59,9 @@ class FakeLater:
         self._server = server
         self._ledger = ledger
         self._schedules = schedules
-        self._stream = FakeStream([SUBJECTS.all_due])
+        self._stream = server.later_stream
+        self.expects_more: Callable[[], bool] = lambda: False
+        """Whether somebody may yet submit a task that waits for its time."""
         self._next_at: dict[int, float] = {}
         self._was_up = True
         server.consumers[DUE] = FakeConsumer(self._stream, SUBJECTS.all_due, ACK_WAIT_S)
@@ -67,7 +70,7 @@ class FakeLater:
         self._server.loop.after(LOOK_EVERY_S, self._look)
 
     def _look(self) -> None:
-        if self.is_over:
+        if self.is_over and not self.expects_more():
             return
         self._server.loop.after(LOOK_EVERY_S, self._look)
         server = self._server
@@ -75,6 +78,7 @@ class FakeLater:
         if is_well:
             for schedule in self._schedules:
                 self._look_at(schedule, is_back=not self._was_up)
+            self._look_at_submitted()
         # What froze or lost its leader remembers what it fired.
         self._was_up = server.is_up and (self._was_up or is_well)
 
@@ -90,10 +94,21 @@ class FakeLater:
         if is_due or (is_back and is_cron and schedule.fires and now < next_at - EARLY_S):
             self._fire(schedule, next_at)
 
+    def _look_at_submitted(self) -> None:
+        """What orchestrators put there goes out once, when its time has come."""
+        now = self._server.loop.now
+        for message in self._stream.all_of(SUBJECTS.all_later):
+            planned = message.data
+            if isinstance(planned, Planned) and planned.at <= EPOCH + now:
+                self._stream.delete(message.seq)
+                self._publish(planned.target, planned.data, now + 60.0)
+
     def _fire(self, schedule: Schedule, next_at: float) -> None:
         envelope = schedule.envelope
         subject = SUBJECTS.due(envelope.kind, envelope.priority, envelope.task_id)
-        body = Scheduled(envelope, schedule.options).body()
+        self._publish(subject, Scheduled(envelope, schedule.options).body(), next_at)
+
+    def _publish(self, subject: str, body: bytes, next_at: float) -> None:
         seq = self._stream.publish(subject, body, self._server.loop.now).seq
         self._server.loop.trace("later", f"{seq} {subject}")
         self._next_at[seq] = next_at

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from outrider.broker.messages import Settle, Settled, Verdict
+from tests.sim.agent_store import AgentStore
 from tests.sim.fake_jetstream import WRONG_SEQUENCE, PubAnswer
 from tests.sim.fake_server import SUBJECTS, FakeServer
 from tests.sim.sim_effects import SimAppender
@@ -23,6 +24,7 @@ class FakeRecorder(Node):
     """The part of an agent that brings outcomes into the ledger."""
 
     _appender: SimAppender
+    _store: AgentStore
 
     def __init__(self, server: FakeServer, profile: Profile) -> None:
         super().__init__(server.loop, server.new_link(), profile.agent_id)
@@ -54,7 +56,9 @@ class FakeRecorder(Node):
             else:
                 self._again(finished)
 
-        self._append(finished, receipt)
+        self._store.store(
+            finished, lambda is_there: self._append(finished, receipt) if is_there else self._again(finished)
+        )
 
     def _again(self, finished: Finished) -> None:
         self.after(self.loop.random.uniform(0.1, 2.0), lambda: self._record(finished))

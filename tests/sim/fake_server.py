@@ -14,6 +14,7 @@ from outrider.broker.pipeline import Pulled
 from outrider.broker.subjects import Subjects
 from tests.sim.fake_archive import FakeArchive
 from tests.sim.fake_jetstream import Delivery, FakeConsumer, FakeStream, Message, PubAnswer, matches
+from tests.sim.fake_objects import FakeObjects
 from tests.sim.loop import EPOCH, Action, Loop
 from tests.sim.wire import Link, Weather
 
@@ -98,9 +99,13 @@ class FakeServer:
         default_factory=lambda: FakeStream([SUBJECTS.all_limits], keeps_last_only=True)
     )
     keys: FakeStream = field(default_factory=lambda: FakeStream([SUBJECTS.all_keys], keeps_last_only=True))
+    later_stream: FakeStream = field(
+        default_factory=lambda: FakeStream([SUBJECTS.all_later, SUBJECTS.all_due])
+    )
     later: Callable[[Delivery], Pulled] | None = None
     """How a message of LATER looks to whoever pulls it, if there are schedules."""
     archive: FakeArchive = field(init=False)
+    objects: FakeObjects = field(init=False)
     watchers: Watchers = field(default_factory=Watchers)
     is_up: bool = True
     is_frozen: bool = False
@@ -119,6 +124,7 @@ class FakeServer:
 
     def __post_init__(self) -> None:
         self.archive = FakeArchive(self.ledger, self.loop.seed)
+        self.objects = FakeObjects(SUBJECTS, self.loop.seed)
 
     def new_link(self) -> Link:
         link = Link(self.loop, self.weather, self.execute, lambda: self.is_up)
@@ -219,14 +225,17 @@ class FakeServer:
         if not self.has_jetstream:
             reply(UNHEARD)
             return
-        stream = next(s for s in (self.tasks, self.ledger, self.limits, self.keys) if s.takes(subject))
+        stream = next(s for s in self._streams() if s.takes(subject))
         answer = stream.publish(subject, data, self.loop.now, expect, over)
-        if answer.seq:
+        if answer.seq in stream.messages:
             self._stored(stream, stream.messages[answer.seq])
         if self.loop.chance(self.weather.blind):
             self.loop.trace("server", f"the receipt for {subject} gets lost: {answer}")
         else:
             reply(answer)
+
+    def _streams(self) -> tuple[FakeStream, ...]:
+        return (self.tasks, self.ledger, self.limits, self.keys, self.later_stream, self.objects)
 
     def _stored(self, stream: FakeStream, message: Message) -> None:
         name = "tasks" if stream is self.tasks else message.subject.split(".")[1]

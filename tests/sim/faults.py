@@ -66,9 +66,18 @@ class Faults:
         """The next fault, and so on until they stop."""
         if self._scenario.starts_rough and not self.count:
             self._start_rough()
+        if self._scenario.stalls and not self.count:
+            self._later(1.0, 10.0, self._stall)
         if not self._scenario.faults:
             return
         self._loop.after(self._random.expovariate(1.0 / self._scenario.fault_every_s), self._strike)
+
+    def _stall(self) -> None:
+        """An orchestrator stands still, and finds what it missed when it goes on."""
+        self.count += 1
+        shell = self._any(self._shells)
+        shell.freeze()
+        self._later(1.1, 1.6, lambda: self._loop.after(self._scenario.thresholds.offline_after_s, shell.thaw))
 
     def _start_rough(self) -> None:
         self._jetstream_gap()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from outrider.orchestrator import attempts, limited
+from outrider.orchestrator import admission, attempts, limited
 from outrider.orchestrator.limit_book import LimitBook
 from outrider.orchestrator.limit_bucket import Bucket
 from outrider.orchestrator.model import Memory, TaskRecord
@@ -84,3 +84,8 @@ def limits_of_keys_not_looked_up() -> list[Swap]:
 @bug
 def provider_asked_again_at_once() -> list[Swap]:
     return [(limited, "_hold_back", nothing)]
+
+
+@bug
+def those_who_wait_for_a_limit_do_not_age() -> list[Swap]:
+    return [(admission, "_age_key", lambda m, place: place[0])]

@@ -18,6 +18,7 @@ from tests.sim.wire import Weather
 
 KINDS = ("chat", "echo")
 UNSERVED = "rare"
+DEAF_UNTIL_S = 12.0
 
 QUICK = Thresholds(
     heartbeat_s=2.0,
@@ -95,6 +96,8 @@ class Scenario:
     """Share of `renew` messages that are lost, late or come twice."""
     predicts: tuple[float, float] = (1.0, 2.5)
     """What the router takes for the p50 and p90 of everything."""
+    stalls: bool = False
+    """Nothing goes wrong but one orchestrator, which stands still for longer than an agent may be silent."""
 
 
 def draw(random: Random) -> Scenario:
@@ -138,6 +141,62 @@ def _hedged(random: Random, scenario: Scenario) -> Scenario:
     thresholds = replace(scenario.thresholds, hedge_share=random.choice((0.05, 0.5, 1.0)), hedge_least_s=0.3)
     trouble = random.choice((0.0, 0.3))
     return replace(scenario, thresholds=thresholds, renew_trouble=trouble, predicts=(0.2, 0.5))
+
+
+def calm(random: Random, scenario: Scenario) -> Scenario:
+    """Now and then the same world with one thing wrong and no other: a long stall, lost words, lies."""
+    chance = random.random()
+    if chance < 0.04:
+        return _stalling(scenario)
+    if chance < 0.18:
+        return _lying(scenario) if chance < 0.08 else _strange(scenario)
+    return scenario
+
+
+def _lying(scenario: Scenario) -> Scenario:
+    """One agent writes what it may not, again and again."""
+    scenario.profiles[-1].temper.is_hostile = scenario.profiles[-1].temper.may_lie = True
+    return replace(
+        scenario,
+        faults=("hostile_entry", "hostile_entry", "kill_agent"),
+        fault_every_s=0.7,
+        weather=Weather(),
+        is_skewed=False,
+        is_dropping=False,
+    )
+
+
+def _strange(scenario: Scenario) -> Scenario:
+    """Two orchestrators that hear little of each other at first; some handlers go on for long."""
+    for profile in scenario.profiles:
+        profile.temper.longest_s, profile.temper.hang = 1.0, 0.4
+    return replace(
+        scenario,
+        thresholds=replace(QUICK, pulse_every_s=2.0, owner_silent_s=20.0),
+        orchestrators=2,
+        faults=(),
+        faults_until_s=DEAF_UNTIL_S,
+        changes=[change for change in scenario.changes if change.at < DEAF_UNTIL_S],
+        weather=Weather(deaf=0.8),
+        is_skewed=False,
+        is_dropping=False,
+        starts_apart=False,
+    )
+
+
+def _stalling(scenario: Scenario) -> Scenario:
+    return replace(
+        scenario,
+        thresholds=QUICK,
+        faults=(),
+        faults_until_s=30.0,
+        weather=Weather(),
+        is_skewed=False,
+        is_dropping=False,
+        starts_apart=False,
+        starts_rough=False,
+        stalls=True,
+    )
 
 
 def _unserved(random: Random, until_s: float) -> list[Order]:

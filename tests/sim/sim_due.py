@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from outrider.broker.errors import OutriderError
 from outrider.broker.pipeline import Pulled
-from outrider.orchestrator.due import ASK_EVERY_S, TRY_AGAIN_S, DueTasks
+from outrider.orchestrator.due import ASK_EVERY_S, TRY_AGAIN_S, DueTasks, OnDebounced
 from outrider.orchestrator.keys import Keys
 from outrider.orchestrator.waiting import WaitingTasks
 from tests.sim.by_hand import HandAppender, HandReader, drive
@@ -22,13 +22,20 @@ MOST_ON_THE_WAY = 4
 class SimDue:
     """What moves due tasks, in one life of an orchestrator."""
 
-    def __init__(self, server: FakeServer, node: Node, effects: SimEffects, waiting: WaitingTasks) -> None:
+    def __init__(
+        self,
+        server: FakeServer,
+        node: Node,
+        effects: SimEffects,
+        waiting: WaitingTasks,
+        on_debounced: OnDebounced,
+    ) -> None:
         self._server = server
         self._node = node
         appender = cast(Any, HandAppender(effects.appender))
         keys = Keys(cast(Any, None), SUBJECTS, appender)
         vars(keys)["_reader"] = HandReader(server, node, server.keys)
-        self.due = DueTasks(cast(Any, None), SUBJECTS, appender, keys, waiting, cast(Any, None))
+        self.due = DueTasks(cast(Any, None), SUBJECTS, appender, keys, waiting, on_debounced)
         self._puller = SimPuller(server, node, DUE, lambda _, delivery: self._arrived(delivery))
 
     def run_forever(self) -> None:

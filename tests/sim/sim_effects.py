@@ -247,6 +247,7 @@ class SimEffects:
             envelope.timeout_s,
             envelope.deadline_at,
             self._me,
+            envelope.payload_ref,
         )
         reply = self._node.link.reply_to(lambda answer: self._post(_assign_answer(i, answer)))
         subject = SUBJECTS.agent(i.agent_id, "assign")

@@ -29,6 +29,7 @@ from tests.sim.sim_effects import Held, SimEffects, Wires
 from tests.sim.sim_feed import SimFeed, SimQueue
 from tests.sim.sim_limits import SimLimits
 from tests.sim.sim_requests import SimRequests
+from tests.sim.sim_submit import SimSubmit
 from tests.sim.sim_sweep import SimSweep
 from tests.sim.wire import Node
 
@@ -54,6 +55,7 @@ class SimShell(Node):
     desks: SimDesks
     limits: SimLimits
     sweep: SimSweep
+    submit: SimSubmit
     due: SimDue
     queue: SimQueue
     feed: SimFeed
@@ -85,7 +87,8 @@ class SimShell(Node):
         self.desks = SimDesks(self._server, self, self.core, self.effects, self.post)
         self.limits = SimLimits(self._server, self, self.core, self.effects.appender, self.post)
         self.sweep = SimSweep(self._server, self, self.core, self.effects, self.post)
-        self.due = SimDue(self._server, self, self.effects, self.sweep.waiting)
+        self.submit = SimSubmit(self._server, self, self.core, self.effects, self.post)
+        self.due = SimDue(self._server, self, self.effects, self.sweep.waiting, self.submit.quiet)
         self.queue = SimQueue(self._server, self, self.core.window, self._pulled)
         watch_s = self._thresholds.owner_silent_s
         me = self.orchestrator_id
@@ -100,13 +103,14 @@ class SimShell(Node):
         self._tick()
 
     def _caught_up(self) -> None:
-        self.post(events.Recovered())
+        self.post(events.Recovered(self.feed.last_seq))
         self._pulse_forever()
         self._hold_forever()
         self._keep_snapshots()
         self.requests.serve()
         self.desks.serve()
         self.limits.serve()
+        self.submit.serve()
         self.sweep.run_forever()
         self.due.run_forever()
 
@@ -157,6 +161,8 @@ class SimShell(Node):
     def _send_pulse(self, *, stopping: bool) -> None:
         body = Pulse(self.orchestrator_id, len(self.core.memory.tasks), stopping)
         subject = SUBJECTS.pulse(self.orchestrator_id)
+        if self.loop.chance(self._server.weather.deaf):
+            return
         self.link.send(lambda: self._server.publish(subject, body))
 
     def _hold_forever(self) -> None:

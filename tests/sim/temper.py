@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from outrider.broker.messages import Assignment
+from outrider.broker.object_ref import ObjectRef
 from outrider.broker.outcomes import Failed, Succeeded
 
 POISON = "poison"
@@ -48,6 +49,14 @@ class Finished:
 
     entry: Succeeded | Failed
     expect: int
+    body: bytes = b""
+    """A large result, which lies beside its entry."""
+    is_stored: bool = False
+    """Whether this process put it into the object store."""
+
+    @property
+    def ref(self) -> ObjectRef | None:
+        return self.entry.result_ref if isinstance(self.entry, Succeeded) else None
 
 
 @dataclass(slots=True)

@@ -31,13 +31,15 @@ class Weather:
     """Share of receipts that never arrive although the message is stored."""
     crash: float = 0.0
     """Chance of a crash between two steps of an orchestrator."""
+    deaf: float = 0.0
+    """Share of orchestrators' pulses that nobody hears."""
 
     @property
     def is_bad(self) -> bool:
-        return self.drop + self.duplicate + self.late > 0
+        return self.drop + self.duplicate + self.late + self.deaf > 0
 
     def clear(self) -> None:
-        self.drop = self.duplicate = self.late = self.blind = self.crash = 0.0
+        self.drop = self.duplicate = self.late = self.blind = self.crash = self.deaf = 0.0
 
 
 class Node:

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from random import Random
 
 from outrider.orchestrator import events, instructions
+from tests.sim.ageing_checks import AgeingChecks, crowd
+from tests.sim.asker_checks import AskerChecks
 from tests.sim.checks import LedgerChecks
 from tests.sim.core_checks import CoreChecks
 from tests.sim.fake_agents import FakeAgent
+from tests.sim.fake_asker import FakeAsker, draw_wishes
 from tests.sim.fake_client import FakeClient
 from tests.sim.fake_jetstream import Message
 from tests.sim.fake_later import FakeLater, draw_schedules
@@ -19,10 +22,11 @@ from tests.sim.fake_router import FakeRouter
 from tests.sim.fake_server import FakeServer
 from tests.sim.faults import Faults
 from tests.sim.handler_log import HandlerLog
+from tests.sim.large_checks import LargeChecks, enlarge
 from tests.sim.limit_checks import LimitChecks
 from tests.sim.loop import Loop
 from tests.sim.operator_checks import OperatorChecks
-from tests.sim.scenario import KINDS, Scenario, draw
+from tests.sim.scenario import KINDS, Scenario, calm, draw
 from tests.sim.sim_shell import ShellWatch, SimShell
 
 TERMINAL_WITHIN_S = 120.0
@@ -54,18 +58,26 @@ class World:
 
     def __init__(self, seed: int, *, is_traced: bool = False) -> None:
         self.seed = seed
-        self.scenario: Scenario = draw(Random(f"scenario {seed}"))
+        self.scenario: Scenario = calm(Random(f"calm {seed}"), draw(Random(f"scenario {seed}")))
+        self.scenario = crowd(Random(f"crowd {seed}"), self.scenario)
         self.loop = Loop(seed, is_traced=is_traced)
         self.server = FakeServer(self.loop, self.scenario.weather)
         self.server.renew_trouble = self.scenario.renew_trouble
         self.log = HandlerLog()
         orders = self.scenario.orders
+        large = Random(f"large {seed}")
+        self.has_large = large.random() < 0.3
+        if self.has_large:
+            enlarge(large, orders)
         self.ledger_checks = LedgerChecks(
             self.scenario, self.server, {o.task_id: o for o in orders}, self.log
         )
         self.core_checks = CoreChecks(self.scenario, self.server, self.ledger_checks)
         self.operator_checks = OperatorChecks(self.server, self.ledger_checks, self.ledger_checks.orders)
         self.limit_checks = LimitChecks(self.scenario, self.server, self.ledger_checks)
+        self.large_checks = LargeChecks(self.server, self.ledger_checks, large, self.scenario)
+        self.log.on_got = self.large_checks.got
+        self.ageing_checks = AgeingChecks(self.ledger_checks)
         self.core_checks.on_fresh = self.operator_checks.check_index
         self.server.watchers.stored = self._stored
         self.server.watchers.removed = self.ledger_checks.removed
@@ -82,6 +94,9 @@ class World:
         checks = self.operator_checks
         self.operator = FakeOperator(self.server, KINDS, checks.dead, checks.requeued)
         self.later = self._schedules(Random(f"schedules {seed}"))
+        self.asker = self._asker(Random(f"wishes {seed}"))
+        self.asker_checks = AskerChecks(self.server, self.ledger_checks, self.asker)
+        self.later.expects_more = lambda: not self.asker_checks.is_over
         self.limiter = FakeLimiter(self.server, self.scenario.changes)
         self.faults = Faults(self.scenario, self.server, self.shells, self.agents, self.router, self.client)
 
@@ -95,6 +110,7 @@ class World:
         self.faults.mend()
         self.operator.calm_down()
         self.limiter.calm_down()
+        self.asker.calm_down()
         self.ledger_checks.calm_since = self.loop.now
         healed_s = self._wait_for_the_end()
         if not self.ledger_checks.violations:
@@ -121,16 +137,28 @@ class World:
             self.server.later = later.pulled
         return later
 
+    def _asker(self, random: Random) -> FakeAsker:
+        """In a third of the worlds whose clocks are right: when to run is told by the wall clock."""
+        is_there = random.random() < 0.35 and not self.scenario.is_skewed
+        wishes = draw_wishes(random, KINDS, self.scenario.faults_until_s) if is_there else []
+        if wishes:
+            self.server.later = self.later.pulled
+        return FakeAsker(self.server, wishes)
+
     def _stored(self, message: Message) -> None:
+        self.asker_checks.stored(message)
         self.later.stored(message)
         self.operator_checks.stored(message)
         self.ledger_checks.stored(message)
         self.limit_checks.stored(message)
+        if self.has_large:
+            self.large_checks.stored(message)
 
     def _handled(self, shell: SimShell, event: events.Event, done: list[instructions.Instruction]) -> None:
         self.core_checks.handled(shell, event, done)
         self.operator_checks.handled(shell, event, done)
         self.limit_checks.handled(shell, event, done)
+        self.ageing_checks.handled(shell, done)
 
     def _start(self) -> None:
         self.loop.trace("scenario", self.scenario)
@@ -147,6 +175,10 @@ class World:
         if self.scenario.changes:
             self.limiter.start()
         self.later.start()
+        if self.has_large:
+            self.large_checks.start(self.scenario.faults_until_s)
+        if self.asker.wishes:
+            self.asker.start()
         self.faults.plan()
         self._all_know_all()
 
@@ -185,6 +217,7 @@ class World:
         return (
             is_sent
             and self.later.is_over
+            and self.asker_checks.is_over
             and self.operator.is_content
             and not self.ledger_checks.unfinished()
         )
@@ -196,6 +229,7 @@ class World:
             self.loop.run(self.loop.now + 1.0, self._is_hopeless)
         self.core_checks.compare_with_fresh()
         self.later.check_end()
+        self.asker_checks.check_end()
         checks = self.ledger_checks
         for shell in self.shells:
             self.core_checks.is_empty(shell)

@@ -95,3 +95,23 @@ async def test_options_that_contradict_each_other_are_refused(fleet: Fleet) -> N
         await submit(fleet, 1, unique=True, cron="* * * * *")
     with pytest.raises(InvalidTask, match="neither unique nor debounce"):
         await submit(fleet, 1, unique=True, idempotency_key="k")
+
+
+async def test_a_debounced_submit_that_is_repeated_is_neither_newer_nor_another(fleet: Fleet) -> None:
+    """Its answer was lost, and the client asks again under the same id: during the window, and after it."""
+    agent = await fleet.agent("a1", slots=10)
+
+    async def save(task_id: str) -> str:
+        return await submit(fleet, task_id, task_id=task_id, debounce_s=0.7, debounce_key="save")
+
+    window = await save("s-1")
+    assert [await save("s-2"), await save("s-3"), await save("s-2")] == [window] * 3
+    ran = await agent.next_assignment()
+    assert (ran.task_id, ran.payload) == (window, "s-3")
+    assert await save("s-3") == await save("s-2") == window
+    await agent.succeed(ran)
+    await fleet.ended(window)
+    assert await save("s-2") == window
+    assert await save("s-4") == "s-4"
+    assert (await agent.next_assignment()).payload == "s-4"
+    assert agent.assigned.empty()

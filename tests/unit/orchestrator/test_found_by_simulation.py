@@ -9,7 +9,9 @@ from outrider.broker.messages import AttemptError, TaskEnvelope
 from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.routing import RouteReason
 from outrider.broker.states import AgentState, ErrorClass
-from outrider.ledger.entries import Assigned, Ended
+from outrider.broker.subjects import LedgerAddress
+from outrider.ledger.entries import Assigned, Closed, Ended
+from outrider.ledger.fold import Story
 from outrider.ledger.rules import Phase
 from outrider.orchestrator import events
 from outrider.orchestrator import instructions as do
@@ -178,3 +180,33 @@ def test_an_attempt_that_the_story_has_ended_is_stopped() -> None:
     read = replace(story, expect=d.seq, epoch=d.seq, phase=Phase.BETWEEN, last=lost, owner="another")
     d.feed(events.StoryRead("t1", read))
     assert d.last(do.StopAttempt).epoch == epoch
+
+
+def test_a_letter_that_was_dealt_with_before_the_start_does_not_come_back() -> None:
+    """Its task was sent once more by a client that had no receipt, and its story is read."""
+    d = Drive()
+    d.feed(events.Recovered(20))
+    d.join()
+    d.pull("t1")
+    d.route_by_rule()
+    asked = d.last(do.Write)
+    d.feed(events.WriteFailed("t1", asked.number, True, "another entry came first"))
+    story = Story("t1")
+    story.apply(9, LedgerAddress("t1", "orchestrator", "o"), replace(assigned(), epoch=0))
+    closed = Closed("t1", 9, "dead", "hopeless", "handler", kind="echo")
+    story.apply(15, LedgerAddress("t1", "orchestrator", "o"), closed)
+    assert story.is_terminal
+    d.feed(events.StoryRead("t1", story))
+    assert "t1" not in d.core.memory.tasks
+    assert not d.core.memory.letters.newest_first()
+
+
+def test_an_agent_that_takes_again_what_had_failed_there_is_told_to_stop() -> None:
+    """It was restarted while we stood still, and was sent the attempt once more."""
+    d = Drive()
+    d.join()
+    epoch = d.run("t1")
+    d.record(Failed("t1", 1, "a", epoch, AttemptError(ErrorClass.HANDLER, "no", True)), "a")
+    assert not d.all(do.StopAttempt)
+    d.accept("t1", epoch)
+    assert d.last(do.StopAttempt) == do.StopAttempt("a", "t1", epoch, "failed")

@@ -13,6 +13,7 @@ from outrider.broker.states import ErrorClass
 from outrider.ledger.fold import Record
 from outrider.orchestrator import events
 from outrider.orchestrator import instructions as do
+from outrider.orchestrator.config import Thresholds
 from outrider.orchestrator.limit_book import LimitBook
 from outrider.orchestrator.spending import CELLS, Window
 from tests.unit.orchestrator.drive import Drive
@@ -87,10 +88,12 @@ def test_those_beyond_the_parked_go_back_to_the_queue_worst_first() -> None:
     d.join(slots=5)
     d.run("t1")
     for n in range(16):
-        d.pull(f"low{n}", priority=7)
+        d.pull(f"low{n}", priority=7, submitted=d.now + n)
     d.pull("urgent", priority=0)
+    assert not d.all(do.GiveBack), "the first of a priority has a place of its own"
+    d.pull("urgent2", priority=0)
     assert [back.task_id for back in d.all(do.GiveBack)] == ["low15"]
-    assert "urgent" in d.core.memory.tasks
+    assert "urgent2" in d.core.memory.tasks
     assert d.core.window("echo", 7) == 0
     assert d.core.window("echo", 3) == 1, "what is more urgent than all that wait is looked for"
 
@@ -253,3 +256,67 @@ def test_names_are_checked(limit: Limit) -> None:
 def test_numbers_are_checked(field: str) -> None:
     with pytest.raises(InvalidLimit):
         Limit("*", "", **{field: 0}).check()
+
+
+def test_one_in_a_few_of_those_who_wait_for_a_limit_goes_by_its_age() -> None:
+    d = Drive(Thresholds(ageing_s=10.0, ageing_every=3))
+    d.feed(events.LimitSet(Limit("echo", concurrency=1)))
+    d.join(slots=5)
+    running, epoch = "begun", d.run("begun")
+    d.pull("old", priority=9)
+    d.now += 200
+    for n in range(4):
+        d.pull(f"urgent{n}", priority=0, submitted=d.now + n)
+    started = []
+    for _ in range(5):
+        d.record(Succeeded(running, 1, "a", epoch), "a")
+        running = d.last(do.Route).request.tasks[0].task_id
+        d.route_by_rule()
+        epoch = d.store()
+        d.accept(running, epoch)
+        started.append(running)
+    assert started == ["urgent0", "urgent1", "old", "urgent2", "urgent3"]
+
+
+def test_who_goes_by_its_age_is_not_overtaken_by_what_has_just_come() -> None:
+    d = Drive(Thresholds(ageing_s=10.0, ageing_every=1))
+    d.feed(events.LimitSet(Limit("echo", concurrency=1)))
+    d.join(slots=5)
+    epoch = d.run("begun")
+    d.pull("old", priority=9)
+    d.now += 200
+    d.feed(events.LinkChanged(False))
+    d.pull("new", priority=0)
+    d.record(Succeeded("begun", 1, "a", epoch), "a")
+    d.feed(events.LinkChanged(True))
+    assert [task.task_id for task in d.last(do.Route).request.tasks] == ["old"]
+
+
+def test_the_first_of_each_priority_waits_here_however_many_are_more_urgent() -> None:
+    d = Drive()
+    d.feed(events.LimitSet(Limit("echo", concurrency=1)))
+    d.join(slots=5)
+    d.run("t1")
+    for n in range(16):
+        d.pull(f"urgent{n}", priority=0, submitted=d.now + n)
+    assert d.core.window("echo", 9) == 1, "one that is less urgent is looked for, to grow old here"
+    d.pull("low", priority=9)
+    assert d.core.window("echo", 9) == 0
+    d.pull("low2", priority=9)
+    for n in range(16, 20):
+        d.pull(f"urgent{n}", priority=0, submitted=d.now + n)
+    assert [back.task_id for back in d.all(do.GiveBack)] == ["low2", *(f"urgent{n}" for n in range(16, 20))]
+    assert "low" in d.core.memory.tasks
+
+
+def test_of_one_priority_those_who_were_submitted_first_wait_here() -> None:
+    d = Drive()
+    d.feed(events.LimitSet(Limit("echo", concurrency=1)))
+    d.join(slots=5)
+    d.run("t1")
+    for n in range(16):
+        d.pull(f"later{n}", submitted=d.now + n)
+    d.now += 100
+    d.pull("earlier", submitted=d.now - 100.5, deliveries=7)
+    assert [back.task_id for back in d.all(do.GiveBack)] == ["later15"]
+    assert "earlier" in d.core.memory.tasks
