@@ -21,7 +21,7 @@ from tests.support.scripted_agent import ScriptedAgent
 from tests.support.waiting import eventually
 
 SUBJECTS = Subjects("outrider")
-NEWCOMERS, AT_ONCE = 12, 8
+NEWCOMERS, AT_ONCE = 5, 8
 
 
 @pytest.fixture
