@@ -16,6 +16,11 @@ def test_one_that_runs_for_long_is_expected_to_run_for_longer_still() -> None:
     assert very_late > late
 
 
+def test_one_far_beyond_all_expectation_probably_hangs_and_takes_as_long_again() -> None:
+    assert residual_s(2.0, 0.4, 40.0) == pytest.approx(40.0, rel=0.1)
+    assert residual_s(2.0, 0.4, 3.0) < 2.0
+
+
 @pytest.mark.parametrize("spread", [0.0, 0.3, 5.0])
 @pytest.mark.parametrize("age_s", [0.0, 1e-6, 3.0, 1e6])
 @pytest.mark.parametrize("p50_s", [0.0, 1e-6, 2.0, 1e6])
