@@ -237,8 +237,13 @@ class FakeAgent(FakeRecorder):
         self.spool[given.task_id, given.attempt] = finished
         self._record(finished)
         if self.loop.chance(self.profile.temper.resend):
-            self.after(self.loop.random.uniform(0.0, 10.0), lambda: self._append(finished, lambda _: None))
+            self.after(self.loop.random.uniform(0.0, 10.0), lambda: self._send_again(finished))
         self._leave_if_drained()
+
+    def _send_again(self, finished: Finished) -> None:
+        """Whatever became of it; but never before its large result is stored."""
+        if finished.ref is None or finished.is_stored:
+            self._append(finished, lambda _: None)
 
     def _cancel(self, _: str, request: CancelAttempt, __: Reply | None) -> None:
         for epoch, running in list(self.running.items()):
