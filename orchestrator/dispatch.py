@@ -16,7 +16,13 @@ from outrider.orchestrator import admission, attempts, limited, overload
 from outrider.orchestrator.agent_table import AgentRecord
 from outrider.orchestrator.attempts import make_ready, write
 from outrider.orchestrator.fallback import choose
-from outrider.orchestrator.holding import is_slow, must_wait, set_aside
+from outrider.orchestrator.holding import (
+    count_overtaken,
+    is_its_turn,
+    is_slow,
+    must_wait,
+    set_aside,
+)
 from outrider.orchestrator.instructions import Route
 from outrider.orchestrator.model import Memory, Round, TaskRecord
 from outrider.orchestrator.transitions import TaskPhase, Trigger
@@ -43,10 +49,19 @@ def start_round(m: Memory) -> None:
             agents |= {agent.agent_id: agent for agent in candidates}
     if not picked:
         return
+    if may_hold and any(map(is_its_turn, picked)):
+        picked, may_hold = _only_those_whose_turn_it_is(m, picked), False
     if may_hold:
         agents |= _full(m, {task.kind for task in picked})
     picked.sort(key=lambda task: (task.priority, task.order))
     route(m, picked, list(agents.values()), may_hold=may_hold)
+
+
+def _only_those_whose_turn_it_is(m: Memory, picked: list[TaskRecord]) -> list[TaskRecord]:
+    for task in picked:
+        if not is_its_turn(task):
+            put_back(m, task)
+    return [task for task in picked if is_its_turn(task)]
 
 
 def _candidates(m: Memory, kind: str) -> list[AgentRecord]:
@@ -131,6 +146,7 @@ def routed(
     by_task = {choice.task_id: choice for choice in choices}
     left: list[TaskRecord] = []
     doubtful: list[TaskRecord] = []
+    placed: list[TaskRecord] = []
     asked = _still_asked(m, round_)
     for task in asked:
         choice = by_task.get(task.task_id)
@@ -138,9 +154,11 @@ def routed(
             left.append(task)
         elif is_sound(m, task, choice):
             assign(m, task, choice, model)
+            placed.append(task)
         else:
             doubtful.append(task)
     if round_.may_hold and not set(held).isdisjoint(round_.tasks) and _anybody_busy(m, round_):
+        count_overtaken(left, placed)
         set_aside(m, left, round_.freed)
         left = []
     elif len(left) == len(asked):

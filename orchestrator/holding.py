@@ -6,12 +6,15 @@ task of the kind arrives, and after `hold_look_s` in any case: nothing waits for
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from outrider.orchestrator.agent_table import AgentRecord
 from outrider.orchestrator.attempts import make_ready
 from outrider.orchestrator.model import Aside, Memory, TaskRecord
 from outrider.orchestrator.transitions import TaskPhase, Trigger
+
+MOST_OVERTAKEN = 8
+"""After so many rounds in which a later task went first, a task gets the best free slot at once."""
 
 
 def is_slow(m: Memory, kind: str, agents: Iterable[AgentRecord]) -> bool:
@@ -34,6 +37,18 @@ def must_wait(m: Memory, kind: str) -> bool:
         if task is not None and task.phase is TaskPhase.HELD and task.writing is None:
             make_ready(m, task)
     return False
+
+
+def count_overtaken(left: Iterable[TaskRecord], placed: Sequence[TaskRecord]) -> None:
+    """Note who was left waiting while one that is no more urgent and came later was placed."""
+    for task in left:
+        if any(other.order > task.order and other.priority >= task.priority for other in placed):
+            task.overtaken += 1
+
+
+def is_its_turn(task: TaskRecord) -> bool:
+    """Whether it was overtaken so often that it goes first, whatever would be best for all together."""
+    return task.overtaken >= MOST_OVERTAKEN
 
 
 def set_aside(m: Memory, tasks: Iterable[TaskRecord], freed: int) -> None:

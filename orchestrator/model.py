@@ -86,6 +86,8 @@ class TaskRecord:
     missing_in_beats: int = 0
     unfit: int = 0
     """How often in a row it was sent away, because nobody fitted or a limit was reached."""
+    overtaken: int = 0
+    """In how many rounds it was left waiting on purpose while one that came later was placed."""
     waits: Waits | None = None
     """What it waits for, as long as the ledger does not say."""
     limit_key: str | None = None

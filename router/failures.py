@@ -33,7 +33,10 @@ BESIDE_PROBE = retries_for(0.99)
 
 @dataclass(slots=True)
 class Failures:
-    """Of one agent. `count` is how many were seen, `in_a_row` how many since the last success."""
+    """Of one agent. `count` is how many were seen, `in_a_row` how many tries failed since the last success.
+
+    What fails together, as all attempts of an agent that dies, is one try: each begins after the last failure.
+    """
 
     fast: float = 0.0
     slow: float = 0.0
@@ -62,9 +65,10 @@ class Failures:
             self.in_a_row = 0
 
     def failed(self, at: float, lost_s: float) -> None:
+        if not self.in_a_row or at - lost_s >= self.at:
+            self.in_a_row += 1
         self._move(1.0, at)
         self.count += 1
-        self.in_a_row += 1
         self.lost_s += (max(0.0, lost_s) - self.lost_s) * max(1.0 / self.count, FAST_MOVE)
 
     def _move(self, value: float, at: float) -> None:

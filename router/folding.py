@@ -74,7 +74,7 @@ def read_entry(
         if not isinstance(body, dict):
             raise TypeError
         return _read(statistics, where, body, seq, stored_at)
-    except (OutriderError, TypeError):
+    except (OutriderError, TypeError, ValueError, ArithmeticError):
         statistics.ignored += 1
         return None
 
@@ -88,6 +88,9 @@ def _read(
     if kind == "assigned":
         return Began(_attempt(statistics, where.task_id, from_map(_Assigned, body), seq, at))
     if kind == "hedged":
+        if where.task_id not in statistics.running:
+            # Half a pair: nobody would tell when its epoch moves.
+            return None
         beside = _attempt(statistics, where.task_id, from_map(_Assigned, body), seq, at)
         return Began(second.begin(statistics, beside))
     if kind in ENDS_ATTEMPT:
@@ -103,7 +106,7 @@ def _read(
 
 
 def _attempt(statistics: Statistics, task_id: str, entry: _Assigned, seq: int, at: float) -> Attempt:
-    by_us = entry.reason in PREDICTED
+    by_us = entry.reason in PREDICTED and (entry.p50_s is None or entry.p50_s > 0.0)
     return Attempt(
         task_id,
         entry.agent_id,

@@ -28,6 +28,8 @@ DRIFT_VARIANCE = 0.16
 LATE_FROM = 2.0
 """An attempt that ran for so many times its p50 is overdue."""
 LATE_LIMIT = 2.0
+MOST_OF_THE_TASK = 1.5
+"""How far the forest may place one task from what is usual, as log seconds; more comes of other beliefs."""
 AGENT_WIDENS, ALL_WIDEN = 0.06, 0.04
 USUALLY_WIDER = 0.1
 WIDEST_STEP = 2.0
@@ -264,10 +266,15 @@ class Statistics:
         seen = sum(late) / len(late) + spread / 2.0
         return drift + min(LATE_LIMIT, doubt / (doubt + spread * spread) * seen)
 
-    def base(self, agent_id: str, kind: str, now: float) -> float:
-        """Log seconds expected of an agent at a kind at this time, before a task is looked at."""
-        agent = self.agent(agent_id)
-        return prior(self.kind(kind), agent, self.pair(agent_id, kind)) + self.drift_now(agent_id, agent, now)
+    def base(self, agent_id: str, kind: str, now: float) -> float | None:
+        """Log seconds expected of an agent at a kind at this time, before a task is looked at.
+
+        None while the agent was never seen at the kind: what was predicted of it then was a guess.
+        """
+        agent, pair = self.agent(agent_id), self.pair(agent_id, kind)
+        if not pair.count:
+            return None
+        return prior(self.kind(kind), agent, pair) + self.drift_now(agent_id, agent, now)
 
     def began(self, attempt: Attempt) -> None:
         self.forgotten(attempt.task_id)
@@ -299,9 +306,10 @@ class Statistics:
         key = f"{attempt.agent_id} {attempt.kind}"
         pair = _keep(self.pairs, key, self.pair(attempt.agent_id, attempt.kind), MOST_PAIRS)
         _learn_level(kind, agent, pair, attempt, log_service, at)
-        if attempt.p50_s is not None:
+        was_guess = attempt.base is None
+        if attempt.p50_s is not None and not was_guess:
             agent.note_error(log_service - log_seconds(attempt.p50_s))
-        if attempt.p90_s is not None:
+        if attempt.p90_s is not None and not was_guess:
             was_over = service_s > attempt.p90_s
             agent.note_p90(was_over)
             self.widen = widened(self.widen, was_over, ALL_WIDEN)
@@ -321,9 +329,10 @@ def _learn_level(
     a new kind, and a newcomer most of what is odd about its first task.
     """
     off = log_service - prior(kind, agent, pair) - agent.drift_now(at)
-    if attempt.p50_s is not None and attempt.base is not None and pair.count:
+    if attempt.p50_s is not None and attempt.base is not None:
         # What the forest said of the task itself is neither's doing.
-        off -= log_seconds(attempt.p50_s) - attempt.base
+        said = log_seconds(attempt.p50_s) - attempt.base
+        off -= max(-MOST_OF_THE_TASK, min(MOST_OF_THE_TASK, said))
     doubt = agent.doubt_now(at)
     total = kind.doubt + doubt + pair.doubt + max(agent.error_spread() ** 2, 0.01)
     limit = FARTHEST * sqrt(total)

@@ -68,7 +68,8 @@ def _fold(
     known, kind = builder.statistics, call.prompt[0]
     # What a router without a forest would have predicted then: so the scatter of each agent is known as well.
     base = known.base(model, kind, at)
-    attempt = Attempt(task_id, model, kind, facts, 1, 0, seconds_of(base), 1, at, None, base)
+    p50_s = None if base is None else seconds_of(base)
+    attempt = Attempt(task_id, model, kind, facts, 1, 0, p50_s, 1, at, None, base)
     builder.learn(Began(attempt), at)
     known.forgotten(task_id)
     return builder.learn(Finished(attempt, call.seconds), at + call.seconds)

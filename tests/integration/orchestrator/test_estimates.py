@@ -76,7 +76,8 @@ async def test_the_estimate_of_a_queue_is_about_what_then_happens(
         assert idle.p50_s is not None
         assert 0.3 < idle.p50_s < 1.0
 
-        await client.submit_many([("sleep", NAP)] * 18)
+        # All alike, the last one too: none is better placed before another.
+        await client.submit_many([NewTask("sleep", NAP, deadline_s=60)] * 18)
         last = await client.submit("sleep", NAP, eta=True, deadline_s=60)
         eta = last.eta
         assert eta is not None

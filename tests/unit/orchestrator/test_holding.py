@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from outrider.broker.outcomes import Succeeded
+from outrider.broker.routing import Choice, RouteReason
 from outrider.orchestrator import events
 from outrider.orchestrator import instructions as do
 from outrider.orchestrator.config import Thresholds
+from outrider.orchestrator.holding import MOST_OVERTAKEN
 from outrider.orchestrator.transitions import TaskPhase
 from tests.unit.orchestrator.drive import Drive
 
@@ -124,3 +127,29 @@ def test_one_that_waits_can_be_cancelled_and_expire() -> None:
     d.store()
     assert "t1" not in d.core.memory.tasks
     d.wait(2.0)
+
+
+def test_a_task_that_was_overtaken_often_goes_first_and_is_not_left_waiting_again() -> None:
+    d = busy_fleet()
+    d.pull("patient")
+    hold(d, "patient")
+    for number in range(MOST_OVERTAKEN):
+        let_another_go_first(d, f"later{number}", "patient")
+    d.pull("one-more")
+    request = d.last(do.Route).request
+    assert [task.task_id for task in request.tasks] == ["patient"]
+    assert not request.may_hold
+
+
+def let_another_go_first(d: Drive, later: str, patient: str) -> None:
+    """A task comes, is placed in spite of the patient one, and ends."""
+    d.pull(later)
+    request = d.last(do.Route)
+    assert {task.task_id for task in request.request.tasks} == {patient, later}
+    agent = free_one(d)
+    choice = Choice(later, agent, 0.5, 1.0, 0.5, RouteReason.MODEL)
+    d.feed(events.Routed(request.round, (choice,), "m1", (patient,)))
+    epoch = d.store()
+    d.accept(later, epoch)
+    d.record(Succeeded(later, 1, agent, epoch, None, 2.0), agent)
+    hold(d, patient)

@@ -84,6 +84,16 @@ def test_an_agent_that_only_failed_gets_work_when_there_is_no_other() -> None:
     assert fleet.chosen(tasks=3) == ["only"] * 3
 
 
+def test_what_fails_together_is_one_try() -> None:
+    """An agent that dies takes all its attempts along: when it is back it is no suspect."""
+    failures = Failures()
+    for _ in range(20):
+        failures.failed(600.0, 300.0)
+    assert not failures.is_probed(600.0)
+    failures.failed(700.0, 90.0)
+    assert failures.is_probed(700.0)
+
+
 def test_failures_are_forgotten_in_the_end() -> None:
     failures = Failures()
     for at in range(10):

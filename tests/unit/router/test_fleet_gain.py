@@ -14,8 +14,8 @@ def test_random_choice_instead_of_the_router_raises_mean_sojourn_by_a_quarter(lo
 
 
 def test_durations_dealt_out_anew_for_each_task_leave_no_gain() -> None:
-    ours = sum(RoutedFleet("model", shuffled_pace, seed=s).mean_sojourn_s() for s in range(5))
-    random = sum(RoutedFleet("random", shuffled_pace, seed=s).mean_sojourn_s() for s in range(5))
+    ours = sum(RoutedFleet("model", shuffled_pace, seed=s).mean_sojourn_s() for s in range(10))
+    random = sum(RoutedFleet("random", shuffled_pace, seed=s).mean_sojourn_s() for s in range(10))
     assert ours == pytest.approx(random, rel=0.08), "the router must not know what nobody can know"
 
 

@@ -57,6 +57,13 @@ def test_one_that_is_lost_leaves_the_other(lost: str) -> None:
     assert ledger.folded().agent(other).count == 1
 
 
+def test_half_a_pair_is_not_kept() -> None:
+    """The window of what is read may begin between the two: nobody would tell when its epoch moves."""
+    ledger, _ = hedged()
+    del ledger.entries[0]
+    assert left(ledger.folded()) == (0, 0)
+
+
 def test_the_end_of_the_task_ends_both() -> None:
     ledger, epoch = hedged()
     ledger.add(BY, Closed("t", epoch, "cancelled"))

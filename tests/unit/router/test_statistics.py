@@ -170,6 +170,44 @@ def test_what_the_forest_said_of_a_task_does_not_count_as_the_agents_pace() -> N
     assert ledger.folded().base("a", "chat", ledger.now) == pytest.approx(usual, abs=0.1)
 
 
+@pytest.mark.parametrize("seconds", [0.05, 20.0, 60.0])
+def test_a_burst_of_a_new_kind_is_learned_once_and_not_unlearned(seconds: float) -> None:
+    """All are assigned, and predicted by guess, before the first of them ends."""
+    ledger = Ledger()
+    told = {"kind": "never-seen", "p50_s": 2.0, "p90_s": 4.0}
+    epochs = {f"t{n}": ledger.assign(f"t{n}", "ab"[n % 2], **told) for n in range(30)}
+    for number, (task_id, epoch) in enumerate(epochs.items()):
+        entry = Succeeded(task_id, 1, "ab"[number % 2], epoch, service_s=seconds)
+        ledger.add(SUBJECTS.ledger_agent(task_id, "ab"[number % 2]), entry, seconds if number < 1 else 0.01)
+    found = ledger.folded()
+    for agent in "ab":
+        base = found.base(agent, "never-seen", ledger.now)
+        assert base is not None
+        assert seconds_of(base) == pytest.approx(seconds, rel=0.15)
+        assert found.agent(agent).error == AgentStats().error, "a guess says nothing of scatter"
+
+
+def test_a_prediction_that_came_of_other_beliefs_moves_little() -> None:
+    ledger = Ledger()
+    for number in range(20):
+        ledger.run(f"t{number}", "a", 60.0, p50_s=60.0)
+    for number in range(30):
+        ledger.run(f"u{number}", "a", 60.0, p50_s=2.0)
+    base = ledger.folded().base("a", "chat", ledger.now)
+    assert base is not None
+    assert 30.0 < seconds_of(base) < 160.0
+
+
+def test_a_prediction_that_is_no_time_harms_nobody() -> None:
+    ledger = Ledger()
+    ledger.run("t1", "a", 2.0)
+    for number, p50_s in enumerate((0.0, -1.0)):
+        ledger.assign(f"u{number}", "a", p50_s=p50_s)
+        ledger.now += 60.0
+    ledger.run("t2", "a", 2.0)
+    assert ledger.folded().agent("a").count == 2
+
+
 def test_time_between_assignment_and_start_is_the_agents_waiting() -> None:
     ledger = Ledger()
     for number in range(10):
