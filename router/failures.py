@@ -35,7 +35,7 @@ BESIDE_PROBE = retries_for(0.99)
 class Failures:
     """Of one agent. `count` is how many were seen, `in_a_row` how many tries failed since the last success.
 
-    What fails together, as all attempts of an agent that dies, is one try: each begins after the last failure.
+    What fails together is one try, as all that an agent ran when it died: each begins after the last failure.
     """
 
     fast: float = 0.0
