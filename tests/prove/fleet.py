@@ -84,13 +84,21 @@ class Fleet:
         await self.start_parts()
 
     async def start_parts(self) -> None:
-        """Start every process and wait until each said that it is ready."""
+        """Start every process and wait until each said that it is ready.
+
+        A cluster that has just formed may be busy electing: a part that gave up is started again.
+        """
         for part in self.all_parts:
             part.start(self._environment(part))
-        async with asyncio.timeout(READY_WITHIN_S):
-            for part in self.all_parts:
-                while not part.lives:
-                    await pass_time(0.02)
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                for part in self.all_parts:
+                    while not part.lives:
+                        part.start_again_if_ended()
+                        await pass_time(0.02)
+        except TimeoutError:
+            words = [f"{part.name}: {part.last_words}" for part in self.all_parts if not part.lives]
+            raise AssertionError(f"not ready within {READY_WITHIN_S:g} s: {words}") from None
 
     def _environment(self, part: Part) -> dict[str, str]:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}

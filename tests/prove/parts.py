@@ -69,14 +69,17 @@ class Part:
         """Start it again whenever it ends by itself, as a supervisor does; runs until cancelled."""
         while True:
             await pass_time(LOOK_EVERY_S)
-            if self.is_down:
-                continue
-            code = self._nursery.ended(self.pid)
-            if code is None:
-                continue
-            if code not in UNAVAILABLE:
-                self.ended_by_itself.append(f"{self.name} ended with {code}: {self.last_words}")
-            self._launch()
+            if not self.is_down:
+                self.start_again_if_ended()
+
+    def start_again_if_ended(self) -> None:
+        """Start it again if it ended by itself, and note it unless NATS was the reason."""
+        code = self._nursery.ended(self.pid)
+        if code is None:
+            return
+        if code not in UNAVAILABLE:
+            self.ended_by_itself.append(f"{self.name} ended with {code}: {self.last_words}")
+        self._launch()
 
     @property
     def last_words(self) -> str:
