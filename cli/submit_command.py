@@ -108,6 +108,10 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--cron makes many tasks: there is no one to wait for", hint="outrider schedule ls")
     if options.cron is not None and (options.after or options.after_group is not None):
         raise UsageError("--cron makes many tasks: they cannot wait for others")
+    if options.cron is not None and (
+        options.unique or options.unique_key is not None or options.debounce_key is not None
+    ):
+        raise UsageError("--cron makes many tasks: it goes with neither --unique nor --debounce-key")
     if options.tz is not None and options.cron is None:
         raise UsageError("--tz goes with --cron", hint="--at takes an offset: 2026-12-24T18:00:00+01:00")
     if options.refuse_late and options.deadline is None:

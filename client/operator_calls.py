@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from outrider.broker.letters import DeadLetter, LetterList
 from outrider.broker.pausing import PauseState
 from outrider.broker.views import TaskView
@@ -54,9 +56,11 @@ class OperatorCalls:
         """Let a kind go on, or without one all that is paused."""
         return await self._operator.resume(kind, reason)
 
-    async def schedules(self, limit: int = DEFAULT_LIMIT) -> list[ScheduleView]:
-        """Cron schedules and delayed tasks, the soonest first."""
-        return await self._schedules.all(limit)
+    async def schedules(
+        self, limit: int = DEFAULT_LIMIT, which: Callable[[ScheduleView], bool] | None = None
+    ) -> list[ScheduleView]:
+        """Cron schedules and delayed tasks, all or those that fit `which`, the soonest first."""
+        return await self._schedules.all(limit, which)
 
     async def scheduled(self, task_id: str) -> ScheduleView | None:
         """The schedule or delayed task of this id, or None."""

@@ -6,9 +6,12 @@ The orchestrator decides these; schedules themselves are read from LATER without
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+import heapq
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain
 from typing import Any, TypedDict
 
 from outrider.broker.clock import Clock
@@ -26,6 +29,9 @@ from outrider.client.asking import Asker
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 2.0
+MOST_LOOKED_AT = 20_000
+"""Of what LATER holds, for one listing; what was scheduled after so many is not listed."""
+A_PAGE = 250
 
 
 class Arrangement(TypedDict, total=False):
@@ -119,18 +125,30 @@ class Schedules:
         task = replace(envelope, task_id=answer.task_id)
         return _shown(task, SubmitOptions(cron=cron, time_zone=time_zone), self._clock.wall())
 
-    async def all(self, limit: int) -> list[ScheduleView]:
-        """What is scheduled, the soonest first."""
-        try:
-            stored = await self._later.all_of(self._subjects.all_later, most=limit)
-        except NobodyAnswers:
-            return []
-        found = [view for view in map(self._view, stored) if view is not None]
-        return sorted(found, key=lambda view: view.next_at or float("inf"))
+    async def all(
+        self, limit: int, which: Callable[[ScheduleView], bool] | None = None
+    ) -> list[ScheduleView]:
+        """What is scheduled and fits `which`, the soonest first; of MOST_LOOKED_AT that LATER holds."""
+        soonest: list[ScheduleView] = []
+        with contextlib.suppress(NobodyAnswers):
+            async for page in self._pages():
+                fitting = (view for view in page if which is None or which(view))
+                soonest = heapq.nsmallest(limit, chain(soonest, fitting), key=_when)
+        return soonest
+
+    async def _pages(self) -> AsyncIterator[list[ScheduleView]]:
+        """LATER in pieces: what is not listed in the end need not stay in memory."""
+        first = 1
+        for _ in range(0, MOST_LOOKED_AT, A_PAGE):
+            stored = await self._later.all_of(self._subjects.all_later, first, A_PAGE)
+            yield [view for view in map(self._view, stored) if view is not None]
+            if len(stored) < A_PAGE:
+                return
+            first = stored[-1].seq + 1
 
     async def delayed(self, limit: int) -> list[TaskView]:
         """Tasks that start later; cron schedules are no tasks."""
-        return [v.as_task() for v in await self.all(limit) if v.cron is None]
+        return [v.as_task() for v in await self.all(limit, lambda view: view.cron is None)]
 
     async def find(self, task_id: str) -> ScheduleView | None:
         """What is scheduled under this id, or due and not queued yet; None when LATER has neither."""
@@ -155,6 +173,10 @@ class Schedules:
     async def remove(self, schedule_id: str) -> TaskView:
         """Take a schedule away. Raises TaskNotFound."""
         return await self._asker.cancel(check_name(schedule_id, "schedule id"), "its schedule was removed")
+
+
+def _when(view: ScheduleView) -> float:
+    return view.next_at if view.next_at is not None else float("inf")
 
 
 def _shown(task: TaskEnvelope, options: SubmitOptions, wall_at: float) -> ScheduleView:

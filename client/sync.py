@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from typing import Any, Self, TypeVar
 
 from outrider.broker.estimates import Estimate
@@ -156,8 +156,10 @@ class SyncClient:
         """A new task at each fire; options as in `Client.schedule`."""
         return self.wait_for(self._client.schedule(kind, payload, cron=cron, time_zone=time_zone, **task))
 
-    def schedules(self, limit: int = DEFAULT_LIMIT) -> list[ScheduleView]:
-        return self.wait_for(self._client.schedules(limit))
+    def schedules(
+        self, limit: int = DEFAULT_LIMIT, which: Callable[[ScheduleView], bool] | None = None
+    ) -> list[ScheduleView]:
+        return self.wait_for(self._client.schedules(limit, which))
 
     def scheduled(self, task_id: str) -> ScheduleView | None:
         return self.wait_for(self._client.scheduled(task_id))

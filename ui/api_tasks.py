@@ -29,7 +29,7 @@ from outrider.ui.rows import (
 from outrider.ui.sse import events, loaded, parse_event_id
 from outrider.ui.submission import SUBMISSION_SCHEMA, one_key, read_json, read_submission
 from outrider.ui.submitting import accept
-from outrider.ui.task_lists import Wanted, task_page
+from outrider.ui.task_lists import Wanted, scheduled_page, task_page
 
 BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": SUBMISSION_SCHEMA}}}}
 MOST_EVENTS = 1_000
@@ -73,7 +73,7 @@ def task_routes(bridge: Bridge) -> APIRouter:
     ) -> Response:
         wanted = Wanted(state, kind, limit, cursor)
         if state == TaskState.SCHEDULED:
-            return answer({"tasks": await _scheduled_tasks(bridge, wanted.check()), "next": None})
+            return answer(await scheduled_page(wanted, client))
         return answer(await task_page(wanted, bridge.projection, client.reader, subjects))
 
     @router.get("/{task_id}", summary="One task with payload and result")
@@ -135,13 +135,6 @@ async def whole_task(bridge: Bridge, task_id: str) -> Row:
         raise TaskNotFound(f"no task {task_id!r} waits or stands in the ledger")
     envelope = known.waiting.envelope
     return waiting_object(envelope, known.waiting.stored_at) | {"payload": envelope.payload}
-
-
-async def _scheduled_tasks(bridge: Bridge, wanted: Wanted) -> list[Row]:
-    """Those that start later, the soonest first."""
-    views = await bridge.client.schedules(wanted.limit)
-    rows = (scheduled_object(view.as_task(), view.task) for view in views if view.cron is None)
-    return [row for row in rows if wanted.kind in (None, row["kind"])]
 
 
 async def _events(bridge: Bridge, task_id: str) -> list[Row]:

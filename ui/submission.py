@@ -16,9 +16,11 @@ from outrider.broker.codec import MAX_ENVELOPE_BYTES, Format, load, sniff
 from outrider.broker.errors import DecodeError, InvalidTask, PayloadTooLarge
 from outrider.broker.flows import OnFailure
 from outrider.broker.messages import DEFAULT_MAX_ATTEMPTS, DEFAULT_PRIORITY
+from outrider.broker.scheduling import OPTION_NAMES
 from outrider.broker.schema import from_map
 
-NOT_WITH_CRON = ("eta", "refuse_late", "after", "after_group")
+NOT_WITH_CRON = (*sorted(OPTION_NAMES - {"cron", "time_zone"}), "eta", "refuse_late", "after", "after_group")
+"""A schedule is asked for without these; each option that is new is one of them by itself."""
 JSON_HINT = 'send one JSON object, such as {"kind": "echo", "payload": "hello"}'
 
 
@@ -63,10 +65,15 @@ class Submission:
         if self.time_zone is not None and self.cron is None:
             raise InvalidTask("time_zone goes with cron only", hint="run_at says its own offset")
         if self.cron is not None:
-            others = [name for name in NOT_WITH_CRON if getattr(self, name)]
+            others = [name for name in NOT_WITH_CRON if _is_given(getattr(self, name))]
             if others:
                 raise InvalidTask(f"cron and {others[0]} exclude each other", hint="give one of them")
         return self
+
+
+def _is_given(value: Any) -> bool:
+    """Whether a field says something; 0 and an empty text do, if only something wrong."""
+    return value is not None and value is not False and value != ()
 
 
 SUBMISSION_SCHEMA: dict[str, Any] = {

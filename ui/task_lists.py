@@ -12,12 +12,14 @@ from typing import Any
 from outrider.broker.errors import InvalidTask
 from outrider.broker.states import TaskState
 from outrider.broker.subjects import Subjects, check_name
+from outrider.client import Client, ScheduleView
 from outrider.client.reading import Reader, waiting_of
+from outrider.client.scheduling import MOST_LOOKED_AT
 from outrider.ui.projection import Projection
-from outrider.ui.rows import Row, waiting_object
+from outrider.ui.rows import Row, scheduled_object, waiting_object
 
 MOST_A_PAGE = 200
-_KNOWN, _WAITING = "k", "w"
+_KNOWN, _WAITING, _SCHEDULED = "k", "w", "s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,13 @@ class Wanted:
 
     def place(self) -> tuple[str, int]:
         """The part of the list and the sequence that the cursor names. Raises InvalidTask."""
+        if self.cursor is None and self.state == TaskState.SCHEDULED:
+            return _SCHEDULED, 0
         if self.cursor is None:
             return (_WAITING, 1) if self.state == TaskState.QUEUED else (_KNOWN, 2**62)
         part, number = self.cursor[:1], self.cursor[1:]
-        if part not in (_KNOWN, _WAITING) or not number.isdigit() or len(number) > 18:
+        parts = (_SCHEDULED,) if self.state == TaskState.SCHEDULED else (_KNOWN, _WAITING)
+        if part not in parts or not number.isdigit() or len(number) > 18:
             raise InvalidTask("the cursor is not one that this list gave")
         return part, int(number)
 
@@ -73,6 +78,19 @@ async def task_page(
         row for row in waiting if row["task_id"] not in known and projection.row(row["task_id"]) is None
     ]
     return {"tasks": found, "next": after}
+
+
+async def scheduled_page(wanted: Wanted, client: Client) -> dict[str, Any]:
+    """One page of those that start later, the soonest first, and the cursor of the next one or None."""
+    _, first = wanted.check().place()
+    after = first + wanted.limit
+
+    def fits(view: ScheduleView) -> bool:
+        return view.cron is None and wanted.kind in (None, view.kind)
+
+    views = await client.schedules(after + 1, fits) if first <= MOST_LOOKED_AT else []
+    rows = [scheduled_object(view.as_task(), view.task) for view in views[first:after]]
+    return {"tasks": rows, "next": f"{_SCHEDULED}{after}" if len(views) > after else None}
 
 
 async def _waiting_page(

@@ -34,5 +34,8 @@ def test_what_is_wrong_is_said(run: Run) -> None:
     assert "minute '61': 61 is not between 0 and 59" in said.err
     said = run("submit", "echo", "--cron", "0 9 * * *", "--tz", "Europe/Berln")
     assert "did you mean Europe/Berlin" in said.err
+    for other in (["--unique"], ["--unique-key", "k"], ["--debounce-key", "k"]):
+        said = run("submit", "echo", "--cron", "0 9 * * *", *other)
+        assert (said.code, "--cron" in said.err) == (2, True), other
     assert "in the past" in run("submit", "echo", "--at", "2020-01-01T00:00:00+00:00").err
     assert run("submit", "echo", "--delay", "5 parsecs").code == 2

@@ -21,6 +21,22 @@ SENSELESS: list[tuple[dict[str, Any], str]] = [
     ({"cron": "now and then"}, "cron"),
     ({"cron": "0 9 * * *", "eta": True}, "cron and eta exclude each other"),
     ({"cron": "0 9 * * *", "after": ["t-1"]}, "cron and after exclude each other"),
+    *(
+        ({"cron": "0 9 * * *"} | other, f"cron and {next(iter(other))} exclude each other")
+        for other in (
+            {"run_at": 4e9},
+            {"run_at": 0},
+            {"delay_s": 60},
+            {"unique": True},
+            {"unique_key": "k"},
+            {"debounce_s": 5},
+            {"debounce_key": "k"},
+            {"debounce_key": ""},
+        )
+    ),
+    ({"unique": True, "debounce_s": 5, "debounce_key": "k"}, "neither cron nor debounce_s"),
+    ({"unique_key": ""}, "unique_key is a text of 1 to 256 signs"),
+    ({"debounce_key": "k"}, "debounce_s and debounce_key go together"),
     ({"cron": "0 9 * * *", "time_zone": "Mars/Olympus"}, "Mars/Olympus"),
     ({"time_zone": "UTC"}, "time_zone goes with cron"),
     ({"unique": "yes"}, "unique"),
@@ -102,6 +118,31 @@ async def test_an_instant_in_words_and_a_cron_schedule(served: RunningBridge, wh
     assert (schedule["cron"], schedule["time_zone"], schedule["kind"]) == ("0 9 * * mon", "UTC", "echo")
     listed = (await served.http.get("/api/v1/schedules")).json()["schedules"]
     assert [one["schedule_id"] for one in listed] == [schedule["schedule_id"], at["task_id"]]
+
+
+async def test_what_is_not_given_does_not_contradict_a_schedule(served: RunningBridge, whole: Fleet) -> None:
+    await whole.agent("a")
+    absent = {"unique": False, "eta": False, "after": [], "run_at": None, "debounce_key": None}
+    schedule = await accepted(served, cron="0 9 * * *", **absent)
+    assert schedule["cron"] == "0 9 * * *"
+
+
+async def test_delayed_tasks_are_found_behind_many_schedules(served: RunningBridge, whole: Fleet) -> None:
+    await whole.agent("a")
+    for _ in range(3):
+        await accepted(served, cron="0 9 1 1 *")
+    far, soon = [(await accepted(served, delay_s=delay))["task_id"] for delay in (3600, 60)]
+    first = (await served.http.get("/api/v1/schedules?limit=1")).json()["schedules"]
+    assert [one["schedule_id"] for one in first] == [soon]
+    address, pages = "/api/v1/tasks?state=scheduled&kind=echo&limit=1", []
+    page = (await served.http.get(address)).json()
+    pages.append(page["tasks"])
+    page = (await served.http.get(f"{address}&cursor={page['next']}")).json()
+    pages.append(page["tasks"])
+    assert [[task["task_id"] for task in tasks] for tasks in pages] == [[soon], [far]]
+    assert page["next"] is None
+    for foreign in ("state=scheduled&cursor=k1", "cursor=s1"):
+        assert_problem(await served.http.get(f"/api/v1/tasks?{foreign}"), 400, "invalid_task")
 
 
 async def test_unique_and_debounced_submissions_are_one_task(served: RunningBridge, whole: Fleet) -> None:
