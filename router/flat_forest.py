@@ -209,6 +209,8 @@ def forest_from_arrays(
     _demand(1 <= features <= 1000 and 1 <= nodes <= MOST_NODES, "number of features or nodes out of range")
     _demand(all(len(a) == nodes for a in (threshold, child, value, sample)), "arrays differ in length")
     _demand(1 <= len(roots) <= MOST_TREES, "number of trees out of range")
+    # The differences of int32 may wrap.
+    roots = np.asarray(roots, np.int64)
     _demand(roots[0] == 0 and (np.diff(roots) > 0).all() and roots[-1] < nodes, "roots out of order")
     _demand(around_mean in (0, 1), "around_mean is neither 0 nor 1")
     _demand((feature >= 0).all() and (feature < features).all(), "feature out of range")

@@ -139,6 +139,9 @@ SIGNED: dict[str, Callable[[Path], bytes]] = {
     "a chain two hundred deep": lambda _: deep_chain(),
     "a root beyond the end": lambda _: with_one("roots", -1, 1_000_000),
     "roots out of order": lambda _: with_one("roots", 1, 0),
+    "roots whose difference wraps": lambda _: packed(
+        roots=np.array([0, 2_147_483_647, -2_147_483_648], np.int32)
+    ),
     "too many trees": lambda _: packed(roots=np.arange(MOST_TREES + 1, dtype=np.int32)),
     "too many nodes": lambda _: packed(
         **{n: np.zeros(MOST_NODES + 1, k) for n, k in DTYPES.items() if n in ("feature", "child")}
