@@ -27,6 +27,8 @@ class Thresholds:
     join_silence_s: float = 6.0
     pulse_every_s: float = 2.0
     owner_silent_s: float = 6.0
+    kind_wait_s: float = 2.0
+    """How long, and at most a pulse, a kind is waited for that another orchestrator may have let in."""
     route_budget_s: float = 0.25
     resend_assign_s: float = 3.0
     default_timeout_s: float = 600.0

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from outrider.orchestrator.core import Core
 
-LONGEST_S = 2.0
 MOST_WAITING = 200
 """Requests that wait so at once; one more is refused without waiting."""
 
@@ -43,7 +42,8 @@ class Newcomers:
 
     @property
     def patience_s(self) -> float:
-        return min(LONGEST_S, self._core.memory.thresholds.pulse_every_s)
+        thresholds = self._core.memory.thresholds
+        return min(thresholds.kind_wait_s, thresholds.pulse_every_s)
 
     async def _told(self, kind: str) -> None:
         await asyncio.wait_for(self._until_told(announced(kind)), self.patience_s)
