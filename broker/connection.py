@@ -37,6 +37,7 @@ CONNECT_TIMEOUT_S = 2
 PING_INTERVAL_S = 2
 PINGS_OUTSTANDING = 2
 TCP_USER_TIMEOUT_MS = 3000
+NO_LEADER = 10008
 _TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", 18)
 
 
@@ -60,8 +61,11 @@ class ApiError(OutriderError):
 
     code = "jetstream_refused"
 
-    def __init__(self, description: str, err_code: int) -> None:
-        super().__init__(f"{description} (JetStream error {err_code})")
+    def __init__(self, description: str, err_code: int = 0, *, hint: str = "") -> None:
+        """Without a code it comes over the wire, and its description names the code."""
+        super().__init__(
+            f"{description} (JetStream error {err_code})" if err_code else description, hint=hint
+        )
         self.err_code = err_code
 
 
@@ -292,7 +296,10 @@ class Connection:
         answer: dict[str, Any] = json.loads(message.data)
         if "error" in answer:
             error = answer["error"]
-            raise ApiError(str(error.get("description", "refused")), int(error.get("err_code", 0)))
+            text, err_code = str(error.get("description", "refused")), int(error.get("err_code", 0))
+            if err_code == NO_LEADER:
+                raise NatsUnavailable(f"the cluster of {self.settings.url} elects a leader: {text}")
+            raise ApiError(text, err_code)
         return answer
 
     async def close(self) -> None:

@@ -240,4 +240,9 @@ def error_from_wire(body: Any) -> OutriderError | None:
         return None
     error = body["error"]
     kind = _classes(OutriderError).get(str(error.get("code")), OutriderError)
-    return kind(str(error.get("message", "")), hint=str(error.get("hint", "")))
+    message, hint = str(error.get("message", "")), str(error.get("hint", ""))
+    try:
+        return kind(message, hint=hint)
+    except TypeError:
+        # A class of errors that never go over the wire, so this is only a text.
+        return OutriderError(message, hint=hint)

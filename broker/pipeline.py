@@ -28,10 +28,16 @@ log = logging.getLogger(__name__)
 
 EXPECT = "Nats-Expected-Last-Subject-Sequence"
 EXPECT_OVER = "Nats-Expected-Last-Subject-Sequence-Subject"
-LOST_RACE = frozenset({10071, 10164})
+LOST_RACE = 10071
+IN_FLIGHT = 10164
 STREAM_FULL = frozenset({10077, 10023, 10047})
 BAD_SCHEDULE = frozenset({10189, 10223})
 SECOND = 1_000_000_000
+DECIDED_AFTER_S = 0.05
+
+
+class InFlight(WrongSequence):
+    """Another write under the same guard is not replicated yet: it may come first, or come to nothing."""
 
 
 @quickly_made
@@ -62,8 +68,9 @@ def _receipt(data: bytes, headers: Mapping[str, str] | None) -> Receipt:
         return Receipt(error=NatsUnavailable(f"no stream took the message: {dict(headers or {})}"))
     error = json.loads(data).get("error", {})
     code, text = int(error.get("err_code", 0)), str(error.get("description", "refused"))
-    if code in LOST_RACE:
-        return Receipt(error=WrongSequence(f"another entry came first ({text})"))
+    if code in (LOST_RACE, IN_FLIGHT):
+        lost = WrongSequence if code == LOST_RACE else InFlight
+        return Receipt(error=lost(f"another entry came first ({text})"))
     if code in STREAM_FULL:
         return Receipt(error=QueueFull(f"the stream refuses new messages: {text}"))
     if code in BAD_SCHEDULE:
@@ -126,7 +133,20 @@ class Appender:
             self._finish(number, Receipt(error=error))
 
     async def append(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> int:
-        """Publish and wait; returns the sequence. Raises what the Receipt holds."""
+        """Publish and wait; returns the sequence. Raises what the Receipt holds.
+
+        WrongSequence means that another entry is stored: while one is only in flight, this asks again.
+        """
+        deadline = self._loop.time() + self._timeout_s
+        while True:
+            try:
+                return await self._append(subject, data, headers)
+            except InFlight:
+                if self._loop.time() > deadline:
+                    raise OutcomeUnknown("an earlier write of the same was not confirmed") from None
+            await asyncio.sleep(DECIDED_AFTER_S)
+
+    async def _append(self, subject: str, data: bytes, headers: Mapping[str, str] | None) -> int:
         done: asyncio.Future[Receipt] = self._loop.create_future()
 
         def settle(receipt: Receipt) -> None:

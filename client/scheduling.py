@@ -17,7 +17,15 @@ from typing import Any, TypedDict
 from outrider.broker.clock import Clock
 from outrider.broker.codec import load
 from outrider.broker.connection import Connection
-from outrider.broker.errors import DecodeError, InvalidTask, NobodyAnswers, OutriderError, TimedOut
+from outrider.broker.errors import (
+    DecodeError,
+    InvalidTask,
+    NatsUnavailable,
+    NobodyAnswers,
+    OutcomeUnknown,
+    OutriderError,
+    TimedOut,
+)
 from outrider.broker.follower import Stored, StreamReader
 from outrider.broker.messages import Submitted, TaskEnvelope
 from outrider.broker.scheduling import SubmitOptions, next_fire
@@ -104,7 +112,8 @@ class Schedules:
     async def submit(self, envelope: TaskEnvelope, options: SubmitOptions) -> Submitted:
         """Ask until an orchestrator says what it did; the task id makes asking again harmless.
 
-        Raises what it refuses with, or NobodyAnswers or TimedOut when none answered.
+        Raises what it refuses with; NobodyAnswers or TimedOut when none answered; OutcomeUnknown or
+        NatsUnavailable when NATS confirmed nothing.
         """
         options.check(self._clock.wall())
         body = to_map(envelope) | to_map(options)
@@ -113,7 +122,7 @@ class Schedules:
         while True:
             try:
                 return await self._asker.ask(self._subjects.submit, body, Submitted)
-            except (NobodyAnswers, TimedOut):
+            except (NobodyAnswers, TimedOut, OutcomeUnknown, NatsUnavailable):
                 if loop.time() > deadline:
                     raise
             await asyncio.sleep(pause_s)

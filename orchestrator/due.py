@@ -30,6 +30,8 @@ AT_ONCE = 16
 MOST_ON_THE_WAY = 128
 ASK_EVERY_S = 1.0
 TRY_AGAIN_S = 1.0
+BEAT_S = 1.0
+"""So often the leader of LATER says that it still knows our requests; 2.5 silent ones and we ask anew."""
 EARLY_S = 0.5
 """A fire that much before its announced time is a repeat of the one before."""
 
@@ -87,7 +89,15 @@ class DueTasks:
         if self._puller is None:
             name = await ensure_due_consumer(self._connection, self._subjects)
             stream, arrived = self._subjects.later_stream, self._arrived.put
-            puller = Puller(self._connection, stream, name, arrived, is_direct=True, wants_headers=True)
+            puller = Puller(
+                self._connection,
+                stream,
+                name,
+                arrived,
+                heartbeat_s=BEAT_S,
+                is_direct=True,
+                wants_headers=True,
+            )
             await puller.start()
             self._puller = puller
         if self._puller.credit + self._arrived.qsize() < MOST_ON_THE_WAY // 2 or self._puller.is_stale:
@@ -166,10 +176,13 @@ class DueTasks:
 
 def is_repeat(this: Fire, known: Iterable[Fire]) -> bool:
     """Whether the server fired for this time before or after, also when fires are handled out of order."""
-    return any(
-        this.at < other.next_at - EARLY_S if other.seq < this.seq else other.at < this.next_at - EARLY_S
-        for other in known
-    )
+    return any(_are_of_one_time(*sorted((this, other))) for other in known)
+
+
+def _are_of_one_time(first: Fire, then: Fire) -> bool:
+    """A repeat just before the next time is told by what it announces: the same time once more."""
+    announce_the_same = first.next_at > 0 and first.next_at == then.next_at
+    return announce_the_same or then.at < first.next_at - EARLY_S
 
 
 def _fires(value: dict[str, Any]) -> list[Fire]:

@@ -1,7 +1,8 @@
 """A three-node cluster with three replicas loses the leader of a stream again and again, under load.
 
-Two orchestrators, a router and three agents work meanwhile. A prober writes to LEDGER every few
-milliseconds and measures how long no write was confirmed.
+Two orchestrators, a router and three agents work meanwhile, on tasks for now, delayed ones, the fires of a
+schedule and unique ones. A prober writes to LEDGER every few milliseconds and measures how long no write was
+confirmed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from tests.prove.fleet import FLEET, Fleet
 from tests.prove.nodes import Cluster, running_cluster
 from tests.prove.nursery import Nursery
 from tests.prove.passing import pass_time
+from tests.prove.timed import TimedWork
+from tests.prove.timed_verdict import judge_timed
 from tests.prove.verdict import judge
 from tests.prove.work import TERMINAL_WITHIN_S, submit_all, until_settled
 
@@ -67,13 +70,13 @@ class Gaps:
 async def kill_leaders(
     folder: Path, kills: int, say: Callable[[str], None], *, tasks_a_kill: int = BATCH
 ) -> dict[str, Any]:
-    """Kill the leader of TASKS or LEDGER `kills` times; returns the figures."""
+    """Kill the leaders of LATER, LEDGER, TASKS and KEYS in turn, `kills` times; returns the figures."""
     began = time.monotonic()
     subjects, book, gaps, victims = Subjects(FLEET), Book(), Gaps(), Counter[str]()
+    streams = _streams(subjects)
     with Nursery() as nursery:
         async with running_cluster(folder) as cluster, Background() as background:
             async with await Connection.open(cluster.settings, "proof probe") as probe:
-                streams = [subjects.ledger_stream, subjects.tasks_stream]
                 fleet = Fleet(nursery, folder, BOUNDS, is_default=False, servers=cluster.settings)
                 try:
                     await fleet.start_parts()
@@ -83,35 +86,55 @@ async def kill_leaders(
                     probe.on_link(gaps.link)
                     background.spawn(_probe(probe, subjects, gaps))
                     async with Client(settings=cluster.settings, fleet=FLEET, keep_trying_s=60.0) as client:
+                        work = TimedWork(client, book)
+                        await work.begin()
+                        background.spawn(work.watch_fires())
                         for number in range(kills):
                             payloads = [_payload(number * tasks_a_kill + n) for n in range(tasks_a_kill)]
+                            await work.delay(f"before-{number}")
                             sending = background.spawn(submit_all(client, book, "cluster", payloads))
-                            victim = await _kill_leader(cluster, probe, streams[number % 2])
-                            victims[victim] += 1
+                            stream = streams[number % len(streams)]
+                            victim = await _kill_leader(cluster, probe, stream)
+                            died_at = time.time()
+                            claiming = background.spawn(work.claim(f"unique-{number}"))
+                            victims[stream] += 1
                             await pass_time(DOWN_S)
                             await cluster.nodes[victim].start()
                             await cluster.until_complete(probe, streams)
-                            await sending
-                            say(f"leader kill {number + 1}/{kills}: {victim}, {streams[number % 2]}")
-                        waiting = await until_settled(client, book, time.time() + TERMINAL_WITHIN_S)
+                            work.timed.outages.append((died_at, time.time()))
+                            await asyncio.gather(sending, claiming)
+                            say(f"leader kill {number + 1}/{kills}: {victim}, {stream}")
+                        deadline = time.time() + TERMINAL_WITHIN_S
+                        await work.end(deadline)
+                        waiting = await until_settled(client, book, deadline)
                     executions = fleet.executions()
                 finally:
                     fleet.end_parts()
             await background.end()
     verdict = judge(book, executions, waiting)
+    timed = judge_timed(work.timed, book, executions)
     restarts = [line for part in fleet.all_parts for line in part.ended_by_itself]
     return {
         "leader_kills": victims.total(),
+        "leader_kills_by_stream": dict(victims),
         "tasks": verdict.tasks,
         "lost": len(verdict.lost),
         "recorded_twice": len(verdict.recorded_twice),
         "not_terminal": len(verdict.not_terminal),
+        "run_to_the_end_again": verdict.run_again,
+        **timed.figures(),
+        "asked_again": dict(work.timed.asked_again),
         "worst_write_gap_s": round(gaps.worst_write_s, 2),
         "worst_reconnect_s": round(max(gaps.away_s, default=0.0), 2),
         "reconnects": len(gaps.away_s),
-        "failures": verdict.all_faults() + restarts,
+        "failures": verdict.all_faults() + timed.all_faults() + restarts,
         "took_s": round(time.monotonic() - began, 1),
     }
+
+
+def _streams(subjects: Subjects) -> list[str]:
+    """Whose leaders die, in this order."""
+    return [subjects.later_stream, subjects.ledger_stream, subjects.tasks_stream, subjects.keys_stream]
 
 
 def _payload(number: int) -> dict[str, Any]:

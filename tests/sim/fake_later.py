@@ -22,7 +22,6 @@ from tests.sim.fake_server import ACK_WAIT_S, DUE, PRIORITIES, SUBJECTS, FakeSer
 from tests.sim.loop import EPOCH
 
 LOOK_EVERY_S = 0.2
-EARLY_S = 0.6
 
 
 @dataclass(slots=True)
@@ -91,7 +90,7 @@ class FakeLater:
         is_cron = schedule.options.cron is not None
         if is_due:
             schedule.fires += 1
-        if is_due or (is_back and is_cron and schedule.fires and now < next_at - EARLY_S):
+        if is_due or (is_back and is_cron and schedule.fires and now < next_at):
             self._fire(schedule, next_at)
 
     def _look_at_submitted(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -96,6 +97,46 @@ async def test_every_write_of_a_burst_gets_one_receipt_and_the_window_is_kept(
     await eventually(all_here, 10, "all receipts")
     assert most <= 16
     assert [receipt.seq for receipt in receipts] == list(range(1, 501))
+
+
+class Undecided:
+    """Answers as the leader of a replicated stream does while another write of the same is in flight."""
+
+    def __init__(self, connection: Connection, then: bytes) -> None:
+        self._connection = connection
+        self._answers = [b'{"error":{"code":400,"err_code":10164,"description":"wrong last sequence"}}'] * 2
+        self._answers.append(then)
+        self.asked = 0
+
+    async def __call__(self, message: Any) -> None:
+        answer = self._answers[min(self.asked, len(self._answers) - 1)]
+        self.asked += 1
+        await self._connection.publish(message.reply, answer)
+
+
+async def test_a_write_in_flight_is_no_sign_that_anything_is_stored(connection: Connection) -> None:
+    appender = Appender(connection)
+    await appender.start()
+    leader = Undecided(connection, b'{"stream":"S","seq":7}')
+    await connection.subscribe("undecided.one", leader)
+    assert await appender.append("undecided.one", b"", guard(0, "undecided.one")) == 7
+    assert leader.asked == 3
+
+    other = Undecided(connection, b'{"error":{"code":400,"err_code":10071,"description":"it came first"}}')
+    await connection.subscribe("undecided.two", other)
+    with pytest.raises(WrongSequence, match="it came first"):
+        await appender.append("undecided.two", b"", guard(0, "undecided.two"))
+
+
+async def test_a_write_that_stays_in_flight_is_an_outcome_unknown(connection: Connection) -> None:
+    appender = Appender(connection, timeout_s=0.3)
+    await appender.start()
+    leader = Undecided(connection, b"")
+    leader._answers.pop()
+    await connection.subscribe("undecided.three", leader)
+    with pytest.raises(OutcomeUnknown):
+        await appender.append("undecided.three", b"", guard(0, "undecided.three"))
+    assert leader.asked > 2
 
 
 Build = Callable[[], Awaitable[tuple[Puller, "asyncio.Queue[Pulled]"]]]

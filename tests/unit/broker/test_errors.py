@@ -6,6 +6,7 @@ import pytest
 
 from outrider.broker import errors
 from outrider.broker.codec import Format, dump, load
+from outrider.broker.connection import ApiError
 from outrider.broker.errors import OutriderError, error_from_wire
 
 
@@ -36,6 +37,26 @@ def test_an_unknown_code_is_an_error_all_the_same() -> None:
     back = error_from_wire({"error": {"code": "from_the_future", "message": "oh"}})
     assert isinstance(back, OutriderError)
     assert back.message == "oh"
+
+
+def test_a_refusal_of_jetstream_that_an_orchestrator_passes_on_comes_back_as_itself() -> None:
+    sent = ApiError("no such stream", 10059)
+    back = error_from_wire(sent.to_wire())
+    assert isinstance(back, ApiError)
+    assert back.message == sent.message
+
+
+def test_an_error_that_is_made_of_more_than_a_text_is_an_error_all_the_same() -> None:
+    class Odd(OutriderError):
+        code = "odd_one"
+
+        def __init__(self, number: int) -> None:
+            super().__init__(str(number))
+
+    assert Odd(1).code == "odd_one"
+    back = error_from_wire({"error": {"code": "odd_one", "message": "oh", "hint": "so"}})
+    assert back is not None
+    assert (back.message, back.hint) == ("oh", "so")
 
 
 @pytest.mark.parametrize("body", [None, [], "error", {}, {"error": "text"}, {"errors": {}}])

@@ -11,6 +11,8 @@ from outrider.orchestrator.due import Fire, is_repeat
 AT_NINE = Fire(10, 100.0, 160.0)
 AT_NINE_AGAIN = Fire(11, 103.0, 160.0)
 """The server was killed after the first and fired again when it was back."""
+AND_AGAIN = Fire(12, 159.7, 160.0)
+"""And once more, just before its next time."""
 AT_TEN = Fire(20, 160.2, 220.0)
 AT_ELEVEN = Fire(30, 220.1, 280.0)
 
@@ -23,7 +25,7 @@ def counted(fires: tuple[Fire, ...]) -> list[Fire]:
     return known
 
 
-@pytest.mark.parametrize("order", list(permutations((AT_NINE, AT_NINE_AGAIN, AT_TEN, AT_ELEVEN))))
+@pytest.mark.parametrize("order", list(permutations((AT_NINE, AT_NINE_AGAIN, AND_AGAIN, AT_TEN, AT_ELEVEN))))
 def test_each_time_counts_once_in_any_order(order: tuple[Fire, ...]) -> None:
     found = counted(order)
     assert len(found) == 3
