@@ -181,7 +181,8 @@ class Client(LimitCalls, OperatorCalls, FleetCalls):
         if when:
             await self._submitter.store_payload(packed)
             answer = await self._schedules.submit(packed.envelope, options_of(when))
-            accepted = await self.task(answer.task_id)
+            # Not one that must be found: a replica that is asked for it may be behind.
+            accepted, _ = await self._find(answer.task_id)
             accepted.warning = warning
             return accepted
         await self._watcher.listen([packed.task_id])
@@ -267,16 +268,21 @@ class Client(LimitCalls, OperatorCalls, FleetCalls):
 
     async def task(self, task_id: str) -> Task:
         """A handle on a task that was submitted before, by anybody. Raises TaskNotFound."""
-        watch = self._watcher.watch(check_name(task_id, "task_id"))
-        task = Task(self, watch)
+        task, is_there = await self._find(check_name(task_id, "task_id"))
+        if not is_there:
+            raise self._no_such_task(task_id)
+        return task
+
+    async def _find(self, task_id: str) -> tuple[Task, bool]:
+        """A handle, and whether the task stands anywhere."""
+        task = Task(self, self._watcher.watch(task_id))
         await self._watcher.listen([task_id])
-        known = await self.reader.known(task_id)
+        known, is_there = await self.reader.known(task_id), True
         if known.is_nothing and await self._schedules.find(task_id) is None:
             known = await self.reader.known(task_id)
-            if known.is_nothing:
-                raise self._no_such_task(task_id)
+            is_there = not known.is_nothing
         self._believe(task, known)
-        return task
+        return task, is_there
 
     async def group(self, group: str) -> Group:
         """A group that was submitted before. Raises TaskNotFound."""
