@@ -147,10 +147,13 @@ class TimedWork:
                 self.timed.left = await self._left()
                 await self._note_fires()
                 if not self.timed.left:
-                    return
+                    break
             if time.time() > deadline:
-                return
+                break
             await pass_time(LOOK_EVERY_S)
+        # What KEYS has counted must end, as what a client was told.
+        for seq in self.timed.fires:
+            self._book.accepted.setdefault(f"{self.timed.schedule_id}-{seq}", time.time())
 
     async def _left(self) -> list[str]:
         subjects = self._client.subjects

@@ -108,7 +108,7 @@ class Undecided:
         self._answers.append(then)
         self.asked = 0
 
-    async def __call__(self, message: Any) -> None:
+    async def answer(self, message: Any) -> None:
         answer = self._answers[min(self.asked, len(self._answers) - 1)]
         self.asked += 1
         await self._connection.publish(message.reply, answer)
@@ -118,12 +118,12 @@ async def test_a_write_in_flight_is_no_sign_that_anything_is_stored(connection: 
     appender = Appender(connection)
     await appender.start()
     leader = Undecided(connection, b'{"stream":"S","seq":7}')
-    await connection.subscribe("undecided.one", leader)
+    await connection.subscribe("undecided.one", leader.answer)
     assert await appender.append("undecided.one", b"", guard(0, "undecided.one")) == 7
     assert leader.asked == 3
 
     other = Undecided(connection, b'{"error":{"code":400,"err_code":10071,"description":"it came first"}}')
-    await connection.subscribe("undecided.two", other)
+    await connection.subscribe("undecided.two", other.answer)
     with pytest.raises(WrongSequence, match="it came first"):
         await appender.append("undecided.two", b"", guard(0, "undecided.two"))
 
@@ -133,7 +133,7 @@ async def test_a_write_that_stays_in_flight_is_an_outcome_unknown(connection: Co
     await appender.start()
     leader = Undecided(connection, b"")
     leader._answers.pop()
-    await connection.subscribe("undecided.three", leader)
+    await connection.subscribe("undecided.three", leader.answer)
     with pytest.raises(OutcomeUnknown):
         await appender.append("undecided.three", b"", guard(0, "undecided.three"))
     assert leader.asked > 2
