@@ -59,9 +59,9 @@ def test_two_fires_for_one_time_are_seen() -> None:
 
 def test_a_fire_that_counted_and_is_not_in_the_ledger_is_lost() -> None:
     fires = {n: Fire(n, NINE + EVERY_S * n, NINE + EVERY_S * (n + 1)) for n in range(4)}
-    assert judged(FIRES | UNIQUE, replace(TIMED, fires=fires)).all_faults() == []
+    assert judged(FIRES | UNIQUE, replace(TIMED, fires=fires)).fires_lost == []
     without = {name: records for name, records in FIRES.items() if name != "tick-1"}
-    assert judged(without | UNIQUE, replace(TIMED, fires=fires)).all_faults() == ["fire tick-1 is lost"]
+    assert judged(without | UNIQUE, replace(TIMED, fires=fires)).fires_lost == ["tick-1"]
 
 
 def test_times_without_a_fire_are_counted_and_those_near_an_outage_apart() -> None:

@@ -151,9 +151,6 @@ class TimedWork:
             if time.time() > deadline:
                 break
             await pass_time(LOOK_EVERY_S)
-        # What KEYS has counted must end, as what a client was told.
-        for seq in self.timed.fires:
-            self._book.accepted.setdefault(f"{self.timed.schedule_id}-{seq}", time.time())
 
     async def _left(self) -> list[str]:
         subjects = self._client.subjects
