@@ -45,17 +45,11 @@ class _End(NamedTuple):
 class Start(NamedTuple):
     """Where reading begins: a piece of an attempt; without `attempt`, of the one that counts.
 
-    A later attempt begins anew, so of that one everything is read.
+    Any other attempt begins anew, so of that one everything is read.
     """
 
     from_offset: int = 0
     attempt: int | None = None
-
-    def first_of(self, attempt: int, *, is_first: bool) -> int:
-        """The first offset of this attempt that is wanted."""
-        if self.attempt is None:
-            return self.from_offset if is_first else 0
-        return self.from_offset if attempt <= self.attempt else 0
 
 
 class ChunkReader:
@@ -70,7 +64,6 @@ class ChunkReader:
         watch: Watch,
         start: Start = Start(),  # noqa: B008 - it is immutable
     ) -> None:
-        self._start = start
         self._reader = reader
         self._watcher = watcher
         self._watch = watch
@@ -78,7 +71,8 @@ class ChunkReader:
         filters = [subjects.chunks_of(watch.task_id)]
         self._follower = Follower(connection, subjects.chunks_stream, filters, self._arrived.put)
         self._reached = 0
-        self._attempt, self._next_offset = 0, 0
+        self._attempt, self._next_offset = start.attempt or 0, start.from_offset
+        """What is wanted next; 0 before the first attempt."""
 
     async def pieces(self) -> AsyncGenerator[Piece, None]:
         """All pieces until the task is over."""
@@ -130,20 +124,22 @@ class ChunkReader:
             return []
         if attempt > self._watch.story.newest:
             await self._watcher.refresh(self._watch)
-        if (attempt, agent_id) != self._shown():
+        if not self._counts(attempt, agent_id):
             return []
         if attempt < self._attempt:
             return await self._again(attempt, agent_id)
         return self._take(attempt, chunk)
 
-    def _shown(self) -> tuple[int, str]:
-        """The attempt that counts; while two live, the newer one."""
+    def _counts(self, attempt: int, agent_id: str) -> bool:
+        """Whether the attempt's pieces are shown: while two live, the older one's until the newer has any."""
         story = self._watch.story
-        return story.live_attempts[-1] if story.is_live else (story.attempt, story.agent_id)
+        if story.other is None:
+            return (attempt, agent_id) == (story.attempt, story.agent_id)
+        return (attempt, agent_id) in story.live_attempts and attempt >= self._attempt
 
     def _take(self, attempt: int, chunk: Chunk) -> list[Piece]:
         if attempt != self._attempt:
-            first = self._start.first_of(attempt, is_first=not self._attempt)
+            first = 0 if self._attempt else self._next_offset
             self._attempt, self._next_offset = attempt, first
         if chunk.offset < self._next_offset:
             return []
@@ -152,8 +148,8 @@ class ChunkReader:
 
     async def _of_winner(self) -> list[Piece]:
         """The pieces of the attempt that won, if those of the other were shown."""
-        attempt, agent_id = self._shown()
-        return await self._again(attempt, agent_id) if attempt < self._attempt else []
+        story = self._watch.story
+        return await self._again(story.attempt, story.agent_id) if story.attempt < self._attempt else []
 
     async def _again(self, attempt: int, agent_id: str) -> list[Piece]:
         """The newer of two attempts ended without success: all pieces of the other, from its first."""

@@ -136,6 +136,44 @@ async def test_nothing_is_hedged_unasked(eager: Fleet) -> None:
     assert (await eager.ledger.story(plain)).pair is None
 
 
+async def test_readers_miss_nothing_of_the_first_while_the_second_tells_nothing(
+    eager: Fleet, settings: NatsSettings, subjects: Subjects
+) -> None:
+    """Two real agents: the first tells on after a second one began, which stays silent."""
+    runs, both, go_on = itertools.count(), asyncio.Event(), asyncio.Event()
+
+    async def story(task: Task) -> str:
+        if task.payload == "short":
+            return "told"
+        if next(runs):
+            both.set()
+            await asyncio.Event().wait()
+        await task.emit("a")
+        await both.wait()
+        for piece in "bcd":
+            await task.emit(piece)
+        await go_on.wait()
+        await task.emit("e")
+        return "told"
+
+    agents = [Agent(name, slots=1) for name in ("one", "two")]
+    for agent in agents:
+        agent.handles("story")(story)
+    async with AsyncExitStack() as stack:
+        for agent in agents:
+            await stack.enter_async_context(serving(agent, settings, subjects))
+        client = await stack.enter_async_context(Client(settings=settings, fleet=subjects.fleet))
+        await (await client.submit("story", "short")).result()
+        task = await client.submit("story", "long", hedge=True)
+        pieces = []
+        async for piece in task.chunks():
+            pieces.append(piece)
+            if "d" in piece.data:
+                go_on.set()
+        assert "".join(piece.data for piece in pieces) == "abcde"
+        assert {piece.attempt for piece in pieces} == {1}
+
+
 async def test_readers_get_the_attempt_that_wins(
     eager: Fleet, settings: NatsSettings, subjects: Subjects
 ) -> None:
