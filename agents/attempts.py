@@ -43,6 +43,8 @@ class Attempts:
         self._fetch = fetch
         self._loop = asyncio.get_running_loop()
         self._running: dict[int, Attempt] = {}
+        self._live: dict[tuple[str, int], Attempt] = {}
+        """The same by task and number: a renewed one may be assigned again under the epoch it began with."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._known: dict[int, None] = dict.fromkeys(recorder.epochs)
@@ -61,8 +63,8 @@ class Attempts:
 
     def accept(self, assignment: Assignment) -> AssignAnswer:
         """Start the attempt, once however often it is sent, or say why not."""
-        epoch = assignment.epoch
-        if epoch in self._known or epoch in self._running:
+        epoch, who = assignment.epoch, (assignment.task_id, assignment.attempt)
+        if epoch in self._known or who in self._live or self._recorder.has(*who):
             return AssignAnswer(accepted=True, epoch=epoch)
         refusal = self._refusal(assignment.kind)
         if refusal:
@@ -70,7 +72,7 @@ class Attempts:
         self._remember(epoch)
         handler, is_in_thread = self._handlers[assignment.kind]
         attempt = Attempt(assignment, Task(assignment, self._open_stream), is_in_thread)
-        self._running[epoch] = attempt
+        self._running[epoch] = self._live[who] = attempt
         attempt.arm(self._loop, self._late)
         attempt.runner = self._spawn(self._run(attempt, handler))
         return AssignAnswer(accepted=True, epoch=epoch)
@@ -111,6 +113,7 @@ class Attempts:
             result = attempt.stopped_result()
         finished = self._close(attempt, result if attempt.ending is None else attempt.stopped_result())
         self._running.pop(attempt.epoch, None)
+        self._live.pop((attempt.assignment.task_id, attempt.assignment.attempt), None)
         if not self._running:
             self._idle.set()
         await self._deliver(attempt, finished)
@@ -183,12 +186,11 @@ class Attempts:
 
     def renew(self, request: Renew) -> Done:
         """Give a live attempt its new fencing token; one that is older than the present is passed over."""
-        for old, attempt in self._running.items():
-            given = attempt.assignment
-            if (given.task_id, given.attempt) == (request.task_id, request.attempt):
-                if request.epoch > old:
-                    self._renumber(old, attempt, request)
-                return Done(in_flight=self.in_flight)
+        attempt = self._live.get((request.task_id, request.attempt))
+        if attempt is not None:
+            if request.epoch > attempt.epoch:
+                self._renumber(attempt.epoch, attempt, request)
+            return Done(in_flight=self.in_flight)
         return Done(ok=self._recorder.renew(request), in_flight=self.in_flight)
 
     def _renumber(self, old: int, attempt: Attempt, request: Renew) -> None:

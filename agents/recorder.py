@@ -101,6 +101,10 @@ class Recorder:
             finished.renumber(request.epoch, request.expect)
         return finished is not None
 
+    def has(self, task_id: str, attempt: int) -> bool:
+        """Whether an outcome of this attempt waits for the ledger."""
+        return self._spool.find(task_id, attempt) is not None
+
     async def record(self, finished: Finished) -> None:
         """Send it; returns once it is on its way, and `run` sees to what goes wrong."""
         if finished.ref is not None and not await self._store_result(finished, finished.ref):
