@@ -132,7 +132,11 @@ def _compare(m: Memory, task: TaskRecord | None, agent: AgentRecord, event: Agen
         second = run if isinstance(run, SecondRun) else None
         if task.phase is TaskPhase.ASSIGNED if second is None else second.accepted_at is None:
             accepted(m, task, second)
-        if task.story.pair is not None and task.story.epoch not in event.running and m.is_mine(task):
+        if (
+            task.story.pair is not None
+            and task.story.epoch not in event.running | event.spooled
+            and m.is_mine(task)
+        ):
             pairs.renew(m, task, agent.agent_id)
         return
     if run.accepted_at is None or m.now - run.accepted_at < CHECK_EVERY_S:

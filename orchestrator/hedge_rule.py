@@ -35,10 +35,10 @@ class HedgeBudget:
     """Tasks for which the router looks for a second agent now, by round."""
 
     def has_one(self, assignments: int, share: float) -> bool:
-        """Whether a second attempt may begin, after so many assignments in all."""
+        """Whether one more may begin after so many assignments in all, beside those that are asked for."""
         grown = self.tokens + share * (assignments - self.counted)
         self.tokens, self.counted = min(MOST_TOKENS, grown), assignments
-        return share > 0.0 and self.tokens >= 1.0
+        return share > 0.0 and self.tokens - len(self.asked) >= 1.0
 
     def spend(self) -> None:
         self.tokens -= 1.0

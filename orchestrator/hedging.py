@@ -34,28 +34,35 @@ def is_time(m: Memory, task: TaskRecord) -> bool:
 def look(m: Memory, task: TaskRecord) -> None:
     """Ask the router for a second agent, if one may be asked now; look again later."""
     task.hedge_at = m.now + LOOK_S
-    agents = _idle(m, task)
+    is_asked = m.round is not None or task.task_id in m.hedges.asked.values()
+    agents = [] if is_asked else _idle(m, task)
     if agents:
         _ask(m, task, agents)
     attempts.set_timer(m, task)
 
 
 def _idle(m: Memory, task: TaskRecord) -> list[AgentRecord]:
-    """Other agents with a slot that nobody waits for; none while something forbids a second attempt."""
-    if m.round is not None or not m.is_linked or m.is_ledger_full or m.pauses.covers(task.kind):
+    """Other agents with a slot that nobody waits for; none while something forbids a second attempt.
+
+    A task that the router is being asked about may go to any agent that can do it.
+    """
+    if not m.is_linked or m.is_ledger_full or m.pauses.covers(task.kind):
         return []
     if m.limits.is_used and m.limits.places(task.kind, task.limit_key):
         return []
     if not m.hedges.has_one(m.counters["attempts"], m.thresholds.hedge_share):
         return []
     waiting = {kind for kind in (*m.ready.kinds(), *m.aside) if not m.pauses.covers(kind)}
+    asked = Counter(one.kind for one in m.round.tasks.values()) if m.round is not None else Counter[str]()
     first = task.story.agent_id
-    free = (
+    return [
         agent
-        for agent in m.agents.available(task.kind)
-        if agent.agent_id != first and fits(agent, task) and waiting.isdisjoint(agent.kinds)
-    )
-    return list(islice(free, m.thresholds.most_candidates))
+        for agent in islice(m.agents.available(task.kind), m.thresholds.most_candidates)
+        if agent.agent_id != first
+        and fits(agent, task)
+        and waiting.isdisjoint(agent.kinds)
+        and agent.free > sum(asked[kind] for kind in asked.keys() & agent.kinds)
+    ]
 
 
 def _ask(m: Memory, task: TaskRecord, agents: list[AgentRecord]) -> None:

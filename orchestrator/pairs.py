@@ -16,6 +16,7 @@ from outrider.orchestrator.transitions import Trigger
 def reconcile(m: Memory, task: TaskRecord) -> None:
     """Bring what is known of two attempts in line with the story: one began, one ended, or both did."""
     second, other = task.second, task.story.other
+    task.hedge_at = None
     if second is not None and second.begun == task.story.begun:
         _promote(task, second)
     if other is None:
