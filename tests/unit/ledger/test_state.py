@@ -264,6 +264,13 @@ def test_a_snapshot_that_is_odd_in_itself_is_not_used(change: dict[str, Any]) ->
         read(written(replace(snapshot_of(random_book(1)), **change)), "f")
 
 
+def test_a_snapshot_from_before_hedging_is_not_used() -> None:
+    """Whoever made it passed over second attempts."""
+    rules = ("control:1", "ledger:1", "member:1")
+    with pytest.raises(UnfitSnapshot, match="other rules"):
+        read(written(replace(snapshot_of(random_book(1)), rules=rules)), "f")
+
+
 @pytest.mark.parametrize("cut", [0, 1, 100, -1])
 def test_a_torn_snapshot_is_not_used(cut: int) -> None:
     with pytest.raises(OutriderError):
