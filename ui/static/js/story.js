@@ -24,6 +24,8 @@ export function attemptsOf(events) {
     if (type === "assigned" || type === "hedged") attempts.push(begun(event));
     else if (ENDS.has(type)) endOf(attempts, event, entry);
   }
+  const shown = attempts.find((one) => one.outcome === "succeeded") || attempts.at(-1);
+  if (shown) shown.isShown = true;
   return attempts;
 }
 

@@ -47,6 +47,10 @@ test("of two attempts at once each gets its own end, and the one that came too l
   assert.deepEqual(outcomes([assigned(1, "a1"), hedged]), [["a1", null], ["a2", null]]);
   assert.deepEqual(outcomes([assigned(1, "a1"), hedged, won(1, "a1")]), [["a1", "succeeded"], ["a2", "cancelled"]]);
   assert.deepEqual(outcomes([assigned(1, "a1"), hedged, lost, won(2, "a2")]), [["a1", "lost"], ["a2", "succeeded"]]);
+  const shown = (events) => attemptsOf(events).filter((a) => a.isShown).map((a) => a.agent);
+  assert.deepEqual(shown([assigned(1, "a1"), hedged]), ["a2"], "the newest while both run");
+  assert.deepEqual(shown([assigned(1, "a1"), hedged, won(1, "a1")]), ["a1"], "the one that succeeded");
+  assert.deepEqual(shown([]), []);
   const expired = { type: "expired", at: 5, entry: { reason: "the deadline passed" } };
   assert.deepEqual(outcomes([assigned(1, "a1"), hedged, expired]), [["a1", "expired"], ["a2", "expired"]]);
   assert.equal(sentence(hedged), "Attempt 2 given to a2 as well: the first takes unusually long");

@@ -73,15 +73,15 @@ export function TaskBullet({ task }) {
   return html`<${Bullet} actual=${actual} p50=${task.predicted_s} p90=${task.p90_s} isOver=${!isRunning} />`;
 }
 
-function Attempt({ told, text, isNewest, task, isOnly }) {
-  const isRunning = isNewest && isLive(task.state);
+function Attempt({ told, text, isOnly }) {
+  const isRunning = !told.outcome;
   const words = told.outcome ? outcomeWords(told.outcome) : "is running";
   const title = html`Attempt ${told.attempt} on <b>${told.agent}</b> ${words}${told.why ? `: ${told.why}` : ""}`;
   const body = html`
     ${text?.progress != null && isRunning && html`<progress max="1" value=${text.progress}>${Math.round(text.progress * 100)} %</progress>`}
     ${text?.text.length > 0 && html`<${StreamedText} key=${told.attempt} text=${text.text} isLive=${isRunning} />`}
     ${text?.cut && html`<p class="quiet">The text is longer than this page keeps.</p>`}`;
-  if (!isNewest) {
+  if (!told.isShown) {
     return html`<details class="attempt" data-attempt=${told.attempt}><summary>${title}</summary>${body}</details>`;
   }
   return html`<section class="attempt" data-attempt=${told.attempt}>
@@ -91,8 +91,8 @@ function Attempt({ told, text, isNewest, task, isOnly }) {
 export function Attempts({ task, events, texts }) {
   const told = attemptsOf(events);
   const byNumber = new Map(texts.map((t) => [t.attempt, t]));
-  return html`<div class="attempts">${told.map((one, n) => html`<${Attempt} key=${one.attempt} told=${one}
-    text=${byNumber.get(one.attempt)} isNewest=${n === told.length - 1} isOnly=${told.length === 1} task=${task} />`)}</div>`;
+  return html`<div class="attempts">${told.map((one) => html`<${Attempt} key=${one.attempt} told=${one}
+    text=${byNumber.get(one.attempt)} isOnly=${told.length === 1} />`)}</div>`;
 }
 
 export function TaskError({ task }) {
@@ -110,7 +110,7 @@ export function TaskResult({ task, texts }) {
   if (task.result_ref) return html`<${Large} task=${task} what="result" size=${task.result_ref.size} />`;
   if (task.state !== "succeeded" || task.result == null) return null;
   const only = onlyText(task.result);
-  const streamed = texts.length ? String(texts.at(-1).text).trim() : "";
+  const streamed = String(texts.findLast((t) => t.agent === task.agent)?.text || "").trim();
   if (only !== null && !streamed) return html`<pre class="result" data-testid="result">${only}</pre>`;
   const isSame = only !== null && only.trim() === streamed;
   return html`<details class="fold" open=${!streamed}><summary>${isSame ? "Result as returned" : "Result"}</summary>
