@@ -2,66 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from outrider.broker.limits import Limit
 from outrider.broker.messages import TaskEnvelope
 from outrider.broker.outcomes import Succeeded
-from outrider.broker.routing import Choice, RouteReason
+from outrider.broker.routing import RouteReason
 from outrider.broker.states import AgentState
 from outrider.ledger.control import Control
 from outrider.ledger.entries import Assigned, Closed, Ended, Hedged
 from outrider.orchestrator import events
 from outrider.orchestrator import instructions as do
-from outrider.orchestrator.agent_table import AgentRecord
-from outrider.orchestrator.config import Thresholds
 from tests.unit.orchestrator.drive import Drive
-
-EAGER = Thresholds(hedge_share=1.0, hedge_least_s=1.0)
-P95_S = 1.217
-"""Of the prediction that the tests make, p50 0.5 s and p90 1.0 s."""
-
-
-class Pair(Drive):
-    """A task that may be hedged runs on `a`; `b` is idle."""
-
-    def __init__(self, thresholds: Thresholds = EAGER, **task: Any) -> None:
-        super().__init__(thresholds)
-        self.join("a", labels=("gpu",))
-        self.pull("t", **{"may_hedge": True, **task})
-        self.choose("t", "a")
-        self.store()
-        self.agree()
-        self.join("b")
-
-    def agree(self, *, yes: bool = True) -> None:
-        """Whoever was told last answers."""
-        told = self.last(do.Assign)
-        self.feed(events.AssignAnswered(told.task_id, told.epoch, yes, "" if yes else "full"))
-
-    def pass_s(self, seconds: float) -> list[do.Instruction]:
-        """Time goes by in small steps; agents are heard all along."""
-        before = len(self.done)
-        for _ in range(round(seconds / 0.25)):
-            self.now += 0.25
-            for agent in self.core.memory.agents:
-                agent.heard_at = self.now
-            self.feed(events.Ticked())
-        return self.done[before:]
-
-    def asked(self) -> list[do.Route]:
-        """Questions for a second agent."""
-        return [i for i in self.all(do.Route) if i.request.tasks[0].attempt > 1]
-
-    def hedge(self) -> int:
-        """The second attempt is in the ledger, on `b`."""
-        self.pass_s(1.5)
-        self.choose("t", "b")
-        return self.store()
+from tests.unit.orchestrator.hedged_pair import EAGER, P95_S, Pair
 
 
 def test_past_its_95th_percentile_the_router_is_asked_for_another_agent() -> None:
@@ -124,72 +79,6 @@ def test_it_is_asked_again_when_a_slot_gets_idle() -> None:
     drive.beat("b")
     drive.pass_s(1)
     assert drive.asked()
-
-
-def test_one_token_is_one_question_however_many_tasks_are_late() -> None:
-    drive = Pair(replace(EAGER, hedge_share=0.01))
-    drive.join("a", slots=4, labels=("gpu",))
-    for name in "uvw":
-        drive.pull(name, may_hedge=True)
-        drive.choose(name, "a")
-        drive.store()
-        drive.agree()
-    drive.pass_s(5)
-    assert len(drive.asked()) == 1
-    drive.feed(events.Routed(drive.asked()[0].round, (), "m1"))
-    drive.pass_s(5)
-    assert len(drive.asked()) == 2
-
-
-def test_a_task_is_asked_about_once_at_a_time() -> None:
-    drive = Pair()
-    drive.core.memory.hedges.tokens = 9.0
-    drive.pass_s(10)
-    assert len(drive.asked()) == 1
-
-
-def test_a_round_about_other_kinds_is_no_obstacle() -> None:
-    drive = Pair()
-    drive.pass_s(1.5)
-    (question,) = drive.asked()
-    drive.feed(events.AgentJoined("c", "c-1", ("other",), 1, (), (), ""))
-    drive.pull("x", kind="other")
-    assert drive.core.memory.round is not None
-    choice = Choice("t", "b", 0.5, 1.0, 0.5, RouteReason.MODEL)
-    drive.feed(events.Routed(question.round, (choice,), "m1"))
-    assert isinstance(drive.last(do.Write).entry, Hedged)
-
-
-@pytest.mark.parametrize(("slots", "is_begun"), [(1, False), (2, True)])
-def test_a_slot_that_the_round_may_need_is_left_to_it(slots: int, is_begun: bool) -> None:
-    drive = Pair()
-    drive.join("b", slots=slots)
-    drive.pass_s(1.5)
-    (question,) = drive.asked()
-    drive.pull("x")
-    assert drive.core.memory.round is not None
-    choice = Choice("t", "b", 0.5, 1.0, 0.5, RouteReason.MODEL)
-    drive.feed(events.Routed(question.round, (choice,), "m1"))
-    assert isinstance(drive.last(do.Write).entry, Hedged) is is_begun
-
-
-def test_no_more_agents_are_looked_at_than_the_router_is_told_of() -> None:
-    drive = Pair(replace(EAGER, most_candidates=3))
-    looked = 0
-    real = drive.core.memory.agents.available
-
-    def available(kind: str) -> Iterator[AgentRecord]:
-        nonlocal looked
-        for agent in real(kind):
-            looked += 1
-            yield agent
-
-    for n in range(20):
-        drive.join(f"c{n}", labels=("gpu",))
-    drive.core.memory.tasks["t"].requires = ("tpu",)
-    drive.core.memory.agents.available = available  # type: ignore[method-assign]
-    drive.pass_s(1.5)
-    assert 0 < looked <= 6
 
 
 def test_once_two_ran_the_task_wakes_nobody_before_its_lease() -> None:
