@@ -142,25 +142,30 @@ class DueTasks:
             return await self._on_debounced(task, pulled.stored_at)
         return task.envelope
 
-    async def _fire(self, task: Scheduled, pulled: Pulled) -> TaskEnvelope | None:
-        """The task of one fire; None for a repeat, which a server that was killed makes of its last fire."""
-        name, which = f"cron-{task.envelope.task_id}", _identity(task)
+    async def _fire(self, task: Scheduled, pulled: Pulled) -> TaskEnvelope:
+        """The task of one fire; of a repeat, which a server that was killed makes, that of the fire before.
+
+        Its message may be gone with the leader that made it, before its task was in TASKS.
+        """
+        name, which = f"cron-{task.envelope.task_id}", identity_of(task)
         this = Fire(pulled.seq, pulled.stored_at, _announced(pulled))
         while True:
             last = await self._keys.read(name)
             known = _fires(last.value) if last.value.get("schedule") == which else []
             if this.seq in (fire.seq for fire in known):
                 break
-            if is_repeat(this, known):
+            earlier = repeated(this, known)
+            if earlier is not None:
                 log.info("schedule %s fired twice for one time, once counts", task.envelope.task_id)
-                return None
+                this = earlier
+                break
             newest = sorted([*known, this])[-REMEMBERED_FIRES:]
             try:
                 await self._keys.change(name, {"schedule": which, "fires": [list(f) for f in newest]}, last)
                 break
             except WrongSequence:
                 continue
-        return fire_of(task.envelope, pulled.seq, pulled.stored_at)
+        return fire_of(task.envelope, this.seq, this.at)
 
     async def _queue(self, envelope: TaskEnvelope) -> None:
         """TASKS has the task when this returns, or had it before."""
@@ -174,9 +179,9 @@ class DueTasks:
             log.debug("%s waits already", task_id)
 
 
-def is_repeat(this: Fire, known: Iterable[Fire]) -> bool:
-    """Whether the server fired for this time before or after, also when fires are handled out of order."""
-    return any(_are_of_one_time(*sorted((this, other))) for other in known)
+def repeated(this: Fire, known: Iterable[Fire]) -> Fire | None:
+    """The known fire for the same time, if there is one, also when fires are handled out of order."""
+    return next((other for other in known if _are_of_one_time(*sorted((this, other)))), None)
 
 
 def _are_of_one_time(first: Fire, then: Fire) -> bool:
@@ -203,7 +208,7 @@ def fire_of(envelope: TaskEnvelope, seq: int, fired_at: float) -> TaskEnvelope:
     )
 
 
-def _identity(task: Scheduled) -> str:
+def identity_of(task: Scheduled) -> str:
     """One schedule, told from a later one under the same id."""
     return f"{task.envelope.submitted_at}|{task.options.cron}|{task.options.time_zone}"
 

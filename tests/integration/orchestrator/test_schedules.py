@@ -14,9 +14,13 @@ import pytest
 from outrider.broker.codec import dump
 from outrider.broker.errors import IdempotencyConflict, InvalidTask, QueueFull, TaskNotFound
 from outrider.broker.follower import StreamReader
+from outrider.broker.messages import TaskEnvelope
+from outrider.broker.scheduling import SubmitOptions
 from outrider.broker.server import PrivateServer
 from outrider.broker.states import TaskState
 from outrider.orchestrator.config import Thresholds
+from outrider.orchestrator.due import identity_of
+from outrider.orchestrator.scheduled import Scheduled
 from tests.integration.orchestrator.conftest import Fleet
 from tests.support.waiting import eventually
 
@@ -179,7 +183,8 @@ async def test_a_fire_that_a_killed_server_repeats_counts_once(fleet: Fleet, ser
     await server.start()
     await fleet.until_served()
     await agent.join()
-    ticks = [await _tick_of(fleet, (await agent.next_assignment()).task_id)]
+    first = (await agent.next_assignment()).task_id
+    ticks = {first: await _tick_of(fleet, first)}
     server.kill()
     await server.start()
     await fleet.until_served()
@@ -187,11 +192,12 @@ async def test_a_fire_that_a_killed_server_repeats_counts_once(fleet: Fleet, ser
 
     async def two_fires_later() -> bool:
         while not agent.assigned.empty():
-            ticks.append(await _tick_of(fleet, agent.assigned.get_nowait().task_id))
+            task_id = agent.assigned.get_nowait().task_id
+            ticks[task_id] = await _tick_of(fleet, task_id)
         return len(ticks) >= 3
 
     await eventually(two_fires_later, within_s=30, what="the fires after the restart")
-    assert len(set(ticks)) == len(ticks), (schedule_id, ticks)
+    assert len(set(ticks.values())) == len(ticks), (schedule_id, ticks)
 
 
 async def _end_in_good_order(server: PrivateServer) -> None:
@@ -208,3 +214,23 @@ async def _tick_of(fleet: Fleet, task_id: str) -> int:
     envelope = (await fleet.story_when(task_id, lambda s: s.envelope is not None)).envelope
     assert envelope is not None
     return int(envelope.submitted_at // 4)
+
+
+async def test_a_fire_that_was_noted_but_never_queued_runs_when_the_server_repeats_it(fleet: Fleet) -> None:
+    """Its message went with the leader that made it, after an orchestrator had noted the fire."""
+    agent, s, now = await fleet.agent("a1"), fleet.subjects, time.time()
+    envelope = TaskEnvelope("echo", {"x": 1}, "nightly", submitted_at=now)
+    nightly = Scheduled(envelope, SubmitOptions(cron="0 3 * * *"))
+    noted = {"schedule": identity_of(nightly), "fires": [[0, now, now + 60.0]]}
+    await fleet.connection.request(s.key("cron-nightly"), dump(noted))
+    for _ in range(2):
+        await fleet.connection.request(s.due("echo", 5, "nightly"), nightly.body())
+    assignment = await agent.next_assignment()
+    assert assignment.task_id == "nightly-0"
+    await agent.succeed(assignment)
+
+    async def all_is_done() -> bool:
+        return not await in_stream(fleet, s.later_stream) and not await in_stream(fleet, s.tasks_stream)
+
+    await eventually(all_is_done, what="both repeats are moved and done")
+    assert len(await fleet.ledger.stored("nightly-0")) == 2, "it was assigned once and succeeded once"

@@ -6,7 +6,7 @@ from itertools import permutations
 
 import pytest
 
-from outrider.orchestrator.due import Fire, is_repeat
+from outrider.orchestrator.due import Fire, repeated
 
 AT_NINE = Fire(10, 100.0, 160.0)
 AT_NINE_AGAIN = Fire(11, 103.0, 160.0)
@@ -20,7 +20,7 @@ AT_ELEVEN = Fire(30, 220.1, 280.0)
 def counted(fires: tuple[Fire, ...]) -> list[Fire]:
     known: list[Fire] = []
     for fire in fires:
-        if not is_repeat(fire, known):
+        if not repeated(fire, known):
             known.append(fire)
     return known
 
@@ -34,8 +34,8 @@ def test_each_time_counts_once_in_any_order(order: tuple[Fire, ...]) -> None:
 
 
 def test_a_fire_that_is_handled_after_the_next_one_is_not_lost() -> None:
-    assert not is_repeat(AT_NINE, [AT_TEN])
+    assert not repeated(AT_NINE, [AT_TEN])
 
 
 def test_fires_without_an_announcement_all_count() -> None:
-    assert not is_repeat(Fire(11, 101.0, 0.0), [Fire(10, 100.0, 0.0)])
+    assert not repeated(Fire(11, 101.0, 0.0), [Fire(10, 100.0, 0.0)])
