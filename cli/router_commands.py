@@ -38,6 +38,7 @@ def add_to(inner: Commands) -> None:
     option("--bench", metavar="R,S", type=names, default=("R", "S"), help="R measured, S modelled")
     option("--arrivals", metavar="NAMES", type=names, default=("conv", "code"), help="traces for R")
     option("--loads", metavar="L,...", type=_loads, default=(0.5, 0.7, 0.85), help="loads for R")
+    option("--scenarios", metavar="NAMES", type=names, help="only these (default base and all of S's)")
     option("--policies", metavar="NAMES", type=names, help="only these")
     evaluate.set_defaults(run=_evaluate)
     example = "outrider router explain TASK_ID"
@@ -67,6 +68,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         benches=options.bench,
         arrivals=options.arrivals,
         loads=options.loads,
+        scenarios=options.scenarios,
         policies=options.policies,
     )
     if hasattr(options, "json"):

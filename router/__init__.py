@@ -113,7 +113,8 @@ def evaluate(
     policies: Sequence[str] | None = None,
     **plan: Any,
 ) -> dict[str, Any]:
-    """Compare policies on the measured latencies of a folder; `plan` holds fields of `evaluation.run.Plan`.
+    """Compare policies on the measured latencies of a folder; `plan` holds fields of `evaluation.run.Plan`,
+    such as `scenarios=("base", "known", "newcomers")`.
 
     Raises MissingExtra, DataUnusable or UnknownPolicy.
     """

@@ -49,19 +49,27 @@ def history_calls(records: Records, split: Split) -> list[tuple[str, Call]]:
     return found
 
 
-def fleet_names(records: Records, chooser: random.Random, size: tuple[int, int]) -> list[str]:
+def newest_models(records: Records) -> list[str]:
+    """The models of the run that is served. Raises DataUnusable for fewer than two."""
     models = sorted(list(records.runs.values())[-1])
     if len(models) < 2:
         raise DataUnusable("the newest run has fewer than two models")
+    return models
+
+
+def draw_models(models: Sequence[str], chooser: random.Random, size: tuple[int, int]) -> list[str]:
     return chooser.sample(models, min(chooser.randint(*size), len(models)))
 
 
 def measured_world(
-    records: Records, split: Split, trace: Sequence[Request], load: float, seed: int, size: tuple[int, int]
+    records: Records,
+    split: Split,
+    trace: Sequence[Request],
+    load: float,
+    names: Sequence[str],
+    chooser: random.Random,
 ) -> World:
-    """Fleet, order of prompts and part of the trace depend on the seed only, not on the load."""
-    chooser = random.Random(f"fleet {seed}")
-    names = fleet_names(records, chooser, size)
+    """The fleet of these models. Slots, order of prompts and part of the trace depend on `chooser` only."""
     agents = [SimAgent(name, chooser.choice(SLOTS)) for name in names]
     calls = [{call.prompt: call for call in list(records.runs.values())[-1][name]} for name in names]
     prompts = [prompt for prompt in split.served if all(prompt in known for known in calls)]

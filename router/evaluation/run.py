@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from outrider.broker.errors import OutriderError
 from outrider.router.config import RouterSettings
 from outrider.router.evaluation import baselines, knowing
-from outrider.router.evaluation.history import Known, learn_history
+from outrider.router.evaluation.history import Known
 from outrider.router.evaluation.litellm_policies import litellm_policies
-from outrider.router.evaluation.measured_world import (
-    HISTORY_SHARE,
-    history_calls,
-    measured_world,
-    split_prompts,
-)
+from outrider.router.evaluation.measured_fleets import MEASURED_SCENARIOS, MakeWorld, MeasuredFleets
 from outrider.router.evaluation.product import Outrider
-from outrider.router.evaluation.records import TRACES, Records, read_records
+from outrider.router.evaluation.records import TRACES, DataUnusable, Records, read_records
 from outrider.router.evaluation.rows import Run, rows_of, run_of
 from outrider.router.evaluation.simulation import Policy, Simulation
 from outrider.router.evaluation.stress_world import SCENARIOS, stress_world
@@ -41,11 +37,13 @@ POLICIES = (
 )
 LOADS = (0.5, 0.7, 0.85)
 STRESS_LOAD = 0.6
-FLEET_SIZE = (4, 16)
+BENCHES = {"R": MEASURED_SCENARIOS, "S": SCENARIOS}
+"""Each bench's scenarios."""
+USUAL_SCENARIOS = {"R": ("base",), "S": SCENARIOS}
 
 
 class UnknownPolicy(OutriderError):
-    """No policy, bench or trace has this name."""
+    """No policy, bench, trace or scenario has this name."""
 
     code = "unknown_policy"
 
@@ -62,8 +60,10 @@ class Plan:
     seed: int = 1
     loads: Sequence[float] = LOADS
     arrivals: Sequence[str] = ("conv", "code")
-    benches: Sequence[str] = ("R", "S")
+    benches: Sequence[str] = tuple(BENCHES)
     policies: Sequence[str] = POLICIES
+    scenarios: Sequence[str] | None = None
+    """Of either bench; None: bench R's `base` and all of bench S."""
     stress_tasks: int = 500
     """Tasks in each run of bench S; bench R serves each prompt once."""
 
@@ -73,7 +73,7 @@ class Setting:
     """One bench under one load: a world for each fleet, and what the router knows there."""
 
     about: Mapping[str, Any]
-    world: Callable[[int], tuple[World, Known]]
+    world: MakeWorld
 
 
 def evaluate(folder: Path, plan: Plan, tell: Tell = lambda _: None) -> dict[str, Any]:
@@ -93,45 +93,78 @@ def evaluate(folder: Path, plan: Plan, tell: Tell = lambda _: None) -> dict[str,
 
 
 def _check(plan: Plan) -> None:
-    for asked, known in ((plan.policies, POLICIES), (plan.benches, ("R", "S")), (plan.arrivals, TRACES)):
-        for name in asked:
-            if name not in known:
-                raise UnknownPolicy(f"{name!r} is not known", hint=f"use one of: {', '.join(known)}")
+    _check_names("policy", plan.policies, POLICIES)
+    _check_names("bench", plan.benches, tuple(BENCHES))
+    _check_names("trace", plan.arrivals, TRACES)
+    scenarios = dict.fromkeys(name for bench in plan.benches for name in BENCHES[bench])
+    what = f"scenario of bench {' or '.join(plan.benches)}"
+    _check_names(what, plan.scenarios or (), tuple(scenarios))
+
+
+def _check_names(what: str, asked: Sequence[str], known: Sequence[str]) -> None:
+    for name in asked:
+        if name not in known:
+            raise UnknownPolicy(f"{name!r} is not a known {what}", hint=f"use one of: {', '.join(known)}")
 
 
 def _settings(records: Records, plan: Plan, tell: Tell) -> Iterator[Setting]:
+    """What the folder allows of what was asked. Raises DataUnusable if that is nothing."""
+    unable: list[str] = []
+
+    def skip(text: str) -> None:
+        unable.append(text)
+        tell(text)
+
+    count = 0
     tell("learning the older run")
-    splits = [split_prompts(records, part) for part in range(HISTORY_SHARE)]
-    known: dict[int, Known] = {}
+    makers = {"R": _measured_settings, "S": _stressed_settings}
+    for bench in BENCHES:
+        for setting in makers[bench](records, plan, skip) if bench in plan.benches else ():
+            count += 1
+            yield setting
+    if not count:
+        raise DataUnusable("; ".join(unable) or "nothing is left to evaluate")
 
-    def measured(trace: str, load: float) -> Callable[[int], tuple[World, Known]]:
-        def world(fleet: int) -> tuple[World, Known]:
-            part = fleet % HISTORY_SHARE
-            if part not in known:
-                known[part] = learn_history(history_calls(records, splits[part]), records.facts)
-            seed = plan.seed * 1000 + fleet
-            return measured_world(
-                records, splits[part], records.traces[trace], load, seed, FLEET_SIZE
-            ), known[part]
 
-        return world
+def _scenarios(bench: str, plan: Plan) -> list[str]:
+    asked = USUAL_SCENARIOS[bench] if plan.scenarios is None else plan.scenarios
+    return [name for name in BENCHES[bench] if name in asked]
 
-    for trace in plan.arrivals if "R" in plan.benches else ():
-        if trace in records.traces:
-            for load in plan.loads:
-                about = {"bench": "R", "arrivals": trace, "load": load, "scenario": "base"}
-                yield Setting(about, measured(trace, load))
-    if "S" not in plan.benches:
+
+def _measured_settings(records: Records, plan: Plan, skip: Tell) -> Iterator[Setting]:
+    fleets = MeasuredFleets(records, plan.seed)
+    scenarios = _possible(fleets, _scenarios("R", plan), skip)
+    traces = [name for name in plan.arrivals if name in records.traces]
+    for name in plan.arrivals if scenarios else ():
+        if name not in traces:
+            skip(f"bench R arrivals {name}: skipped, there is no azure_llm_2023_{name} file")
+    for scenario, trace, load in product(scenarios, traces, plan.loads):
+        about = {"bench": "R", "arrivals": trace, "load": load, "scenario": scenario}
+        yield Setting(about, fleets.worlds(trace, load, scenario))
+
+
+def _possible(fleets: MeasuredFleets, scenarios: Sequence[str], skip: Tell) -> list[str]:
+    found = []
+    for scenario in scenarios:
+        try:
+            fleets.check(scenario)
+            found.append(scenario)
+        except DataUnusable as error:
+            skip(f"bench R scenario {scenario}: skipped, {error.message}")
+    return found
+
+
+def _stressed_settings(records: Records, plan: Plan, skip: Tell) -> Iterator[Setting]:
+    scenarios = _scenarios("S", plan)
+    if scenarios and not records.replies:
+        skip("bench S: skipped, there is no llmperf_leaderboard_2023 file")
         return
-    if not records.replies:
-        tell("bench S: skipped, there is no llmperf_leaderboard_2023 file")
-        return
-    for scenario in SCENARIOS:
+    for scenario in scenarios:
         about = {"bench": "S", "arrivals": "conv", "load": STRESS_LOAD, "scenario": scenario}
         yield Setting(about, _stressed(records, scenario, plan))
 
 
-def _stressed(records: Records, scenario: str, plan: Plan) -> Callable[[int], tuple[World, Known]]:
+def _stressed(records: Records, scenario: str, plan: Plan) -> MakeWorld:
     def world(fleet: int) -> tuple[World, Known]:
         seed = plan.seed * 1000 + fleet
         return stress_world(records, scenario, STRESS_LOAD, seed, plan.stress_tasks)

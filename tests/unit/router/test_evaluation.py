@@ -1,6 +1,8 @@
 """The evaluation is fair: no policy sees what only the simulator knows; equal seeds give equal rows."""
 
+import gzip
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from outrider.router.evaluation.history import learn_history
-from outrider.router.evaluation.measured_world import history_calls, measured_world, split_prompts
+from outrider.router.evaluation.measured_fleets import MeasuredFleets
+from outrider.router.evaluation.measured_world import history_calls, split_prompts
 from outrider.router.evaluation.records import DataUnusable, read_records
 from outrider.router.evaluation.run import POLICIES, Plan, UnknownPolicy, evaluate, make_policy
 from outrider.router.evaluation.simulation import AgentNow, Placement, Policy, Simulation
@@ -31,10 +33,7 @@ def report(folder: Path) -> dict[str, Any]:
 
 
 def world_of(folder: Path) -> tuple[World, Any]:
-    records = read_records(folder)
-    split = split_prompts(records, 0)
-    known = learn_history(history_calls(records, split), records.facts)
-    return measured_world(records, split, records.traces["conv"], 0.7, 3, (4, 6)), known
+    return MeasuredFleets(read_records(folder), 1).worlds("conv", 0.7, "base")(3)
 
 
 def row(report: dict[str, Any], policy: str, scenario: str = "base", bench: str = "R") -> dict[str, Any]:
@@ -147,6 +146,71 @@ def test_a_policy_that_is_not_known_is_named_and_one_not_installed_is_skipped(fo
     if find_spec("litellm") is None:
         assert found["skipped"] == ["litellm_latency"]
         assert any("litellm_latency: skipped" in line for line in said)
+
+
+def test_a_fleet_of_known_models_has_none_that_the_older_run_lacks(folder: Path) -> None:
+    fleets, newest = MeasuredFleets(read_records(folder), 1), list(MODELS)[-1].replace(".", "_")
+    names = {
+        scenario: {
+            agent.name for n in range(6) for agent in fleets.worlds("conv", 0.7, scenario)(n)[0].agents
+        }
+        for scenario in ("base", "known")
+    }
+    assert newest in names["base"]
+    assert names["known"] == names["base"] - {newest}
+
+
+def test_nothing_is_known_of_newcomers_but_other_models_stay_known(folder: Path) -> None:
+    """The fleets and tasks of `base`; what older calls of the fleet's own models took is all the same."""
+    records = read_records(folder)
+    base = MeasuredFleets(records, 1).worlds("conv", 0.7, "base")
+    number = next(number for number in range(50) if len(base(number)[0].agents) < len(MODELS) - 1)
+    usual, _ = base(number)
+    fleet = {agent.name for agent in usual.agents}
+    slower = deepcopy(records)
+    older = next(iter(slower.runs.values()))
+    for model in fleet & set(older):
+        older[model] = [replace(call, seconds=call.seconds * 50) for call in older[model]]
+
+    starts = []
+    for each in (records, slower):
+        world, known = MeasuredFleets(each, 1).worlds("conv", 0.7, "newcomers")(number)
+        assert (world.agents, world.tasks) == (usual.agents, usual.tasks)
+        assert not fleet & ({*known.by_agent, *known.statistics.agents})
+        assert set(known.by_agent) == set(older) - fleet
+        finished = Simulation(world, make_policy("outrider", 1, world, known)).run()
+        starts.append([(one.task, one.agent) for one in finished])
+    assert starts[0] == starts[1]
+
+
+def test_scenarios_are_those_that_were_asked_for(folder: Path) -> None:
+    plan = Plan(1, loads=(0.7,), arrivals=("conv",), policies=("random",), stress_tasks=40)
+    found = evaluate(folder, replace(plan, scenarios=("newcomers", "known", "hangs")))["rows"]
+    assert [(r["bench"], r["scenario"]) for r in found] == [
+        ("R", "known"),
+        ("R", "newcomers"),
+        ("S", "hangs"),
+    ]
+    usual = evaluate(folder, plan)["rows"]
+    assert [r["scenario"] for r in usual] == ["base", *SCENARIOS]
+    for wrong in (replace(plan, scenarios=("hang",)), replace(plan, benches=("R",), scenarios=("hangs",))):
+        with pytest.raises(UnknownPolicy, match=r"'hangs?' is not a known scenario of bench R") as raised:
+            evaluate(folder, wrong)
+        assert "newcomers" in raised.value.hint
+
+
+def test_a_scenario_that_the_folder_cannot_show_is_skipped_or_named(tmp_path: Path) -> None:
+    make_folder(tmp_path)
+    calls = tmp_path / "bfcl_latency.csv.gz"
+    lines = gzip.decompress(calls.read_bytes()).splitlines(keepends=True)
+    calls.write_bytes(gzip.compress(b"".join(line for line in lines if b"2030-01" not in line)))
+    plan = Plan(1, loads=(0.7,), arrivals=("conv",), benches=("R",), policies=("random", "outrider"))
+    with pytest.raises(DataUnusable, match="known needs two models"):
+        evaluate(tmp_path, replace(plan, scenarios=("known",)))
+    said: list[str] = []
+    rows = evaluate(tmp_path, replace(plan, scenarios=("base", "known", "newcomers")), said.append)["rows"]
+    assert {r["scenario"] for r in rows} == {"base", "newcomers"}
+    assert any("scenario known: skipped" in line for line in said)
 
 
 def test_a_folder_without_the_calls_is_named(tmp_path: Path) -> None:
