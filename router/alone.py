@@ -21,6 +21,7 @@ from outrider.broker.routing import (
     RouteRequest,
     RouteTask,
 )
+from outrider.router.beliefs import AgentStats, KindStats, benefit_of_doubt, seconds_of
 from outrider.router.config import RouterSettings
 from outrider.router.decision import TIE_BREAK, draw, draw_for, hash_of
 from outrider.router.failures import BESIDE_PROBE
@@ -33,8 +34,8 @@ from outrider.router.predictor import (
     pair_as_told,
     retry_factor,
 )
-from outrider.router.statistics import AgentStats, KindStats, Statistics, seconds_of
-from outrider.router.turn import BEST, MARGIN
+from outrider.router.statistics import Statistics
+from outrider.router.turn import BEST, MARGIN, is_beyond
 from outrider.router.underway import slot_waits
 
 MOST_PLACES = 1 + MARGIN
@@ -55,6 +56,8 @@ class _Place:
     """How many attempts will run beside."""
     later_s: float
     """Expected seconds until the place is free."""
+    benefit: float
+    """Of the doubt: by which factor it may well be faster than believed."""
 
 
 def choose_alone(
@@ -74,6 +77,9 @@ def choose_alone(
         return RouteAnswer((), predictor.version)
     kind = kind_as_told(task.kind, request.agents, statistics)
     places = [_place(agent, task.kind, kind, statistics, now) for agent in able]
+    if not settings.explore_rate:
+        for place in places:
+            place.benefit = 1.0
     grid = _grid(task, kind, places, predictor, statistics.widen)
     choice = _choice(task, kind, places, grid, now, free)
     if choice is None:
@@ -98,14 +104,15 @@ def _place(agent: RouteAgent, name: str, kind: KindStats, statistics: Statistics
     at_kind = agent_at_kind(kind, stats, pair, agent.slots)
     seen = stats.count > 0 or pair.count > 0
     base = at_kind.prior + statistics.drift_now(agent.agent_id, stats, now)
+    benefit = benefit_of_doubt(stats, pair, now)
     if agent.in_flight < agent.slots:
-        return _Place(agent, stats, at_kind, seen, base, agent.in_flight, 0.0)
+        return _Place(agent, stats, at_kind, seen, base, agent.in_flight, 0.0, benefit)
     usual_s = seconds_of(base)
     ends = attempt_ends(agent, stats, statistics, usual_s, now)
     service_s = usual_s * stats.skew
     queued = agent.in_flight - agent.slots
     (later_s,) = slot_waits(ends, agent.slots, queued, 1, service_s)
-    return _Place(agent, stats, at_kind, seen, base, agent.slots - 1, later_s)
+    return _Place(agent, stats, at_kind, seen, base, agent.slots - 1, later_s, benefit)
 
 
 def _grid(
@@ -128,13 +135,15 @@ def _choice(
     p50: list[float] = grid.p50[0].tolist()
     again = retry_factor(kind)
     wait = [_wait_s(place, seconds * again, now) for place, seconds in zip(places, p50, strict=True)]
-    finish = [
-        waiting_s + seconds * place.stats.skew
-        for waiting_s, seconds, place in zip(wait, p50, places, strict=True)
-    ]
+    mean = [seconds * place.stats.skew for seconds, place in zip(p50, places, strict=True)]
+    finish = [waiting_s + mean_s for waiting_s, mean_s in zip(wait, mean, strict=True)]
     if not all(map(isfinite, finish)):
         return None
-    chosen = _first(task.task_id, places, finish)
+    costs = [
+        waiting_s + mean_s * place.benefit
+        for waiting_s, mean_s, place in zip(wait, mean, places, strict=True)
+    ]
+    chosen = _first(task.task_id, places, costs)
     ranked = sorted(range(len(places)), key=finish.__getitem__)[:BEST]
     if chosen not in ranked:
         ranked[-1] = chosen
@@ -144,7 +153,7 @@ def _choice(
         for at, upper in zip(ranked, p90, strict=True)
     )
     mine = candidates[ranked.index(chosen)]
-    reason = _reason(free, places[chosen])
+    reason = _reason(free, places[chosen], is_beyond(finish[chosen], finish[ranked[0]]))
     return Choice(task.task_id, mine.agent_id, mine.p50_s, mine.p90_s, mine.finish_s, reason, candidates)
 
 
@@ -158,16 +167,18 @@ def _wait_s(place: _Place, retry_s: float, now: float) -> float:
     return queued + retries * (retry_s + failures.lost_s) + place.later_s
 
 
-def _first(task_id: str, places: Sequence[_Place], finish: Sequence[float]) -> int:
+def _first(task_id: str, places: Sequence[_Place], costs: Sequence[float]) -> int:
     toss = hash_of(task_id)
-    costs = [
-        finish_s * (1.0 + TIE_BREAK * draw_for(toss, hash_of(place.agent.agent_id)))
-        for place, finish_s in zip(places, finish, strict=True)
+    tossed = [
+        cost * (1.0 + TIE_BREAK * draw_for(toss, hash_of(place.agent.agent_id)))
+        for place, cost in zip(places, costs, strict=True)
     ]
-    return costs.index(min(costs))
+    return tossed.index(min(tossed))
 
 
-def _reason(able: int, chosen: _Place) -> RouteReason:
+def _reason(able: int, chosen: _Place, tried: bool) -> RouteReason:
     if able == 1:
         return RouteReason.ONLY_CANDIDATE
+    if tried:
+        return RouteReason.EXPLORE
     return RouteReason.MODEL if chosen.seen else RouteReason.COLD

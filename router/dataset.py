@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from outrider.router.beliefs import log_seconds
 from outrider.router.features import agent_at_kind, pair_rows, task_values
 from outrider.router.folding import Began, Finished, learn, read_entry
-from outrider.router.statistics import Attempt, Statistics, log_seconds
+from outrider.router.statistics import Attempt, Statistics
 
 
 @dataclass(frozen=True, slots=True)

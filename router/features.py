@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from outrider.broker.facts import TaskFacts
-from outrider.router.statistics import AgentStats, KindStats, PairStats, log_seconds, prior
+from outrider.router.beliefs import AgentStats, KindStats, PairStats, log_seconds, prior
 
 Floats = NDArray[np.float32]
 

@@ -13,19 +13,20 @@ from numpy.typing import NDArray
 
 from outrider.broker.facts import TaskFacts
 from outrider.broker.routing import RouteAgent
-from outrider.router.failures import BESIDE_PROBE
-from outrider.router.features import agent_at_kind, pair_rows, task_values
-from outrider.router.flat_forest import FlatForest
-from outrider.router.statistics import (
+from outrider.router.beliefs import (
     FLOOR_S,
     AgentStats,
     KindStats,
     PairStats,
-    Statistics,
+    benefit_of_doubt,
     log_seconds,
     prior,
     seconds_of,
 )
+from outrider.router.failures import BESIDE_PROBE
+from outrider.router.features import agent_at_kind, pair_rows, task_values
+from outrider.router.flat_forest import FlatForest
+from outrider.router.statistics import Statistics
 from outrider.router.underway import residual_s, slot_waits, soonest
 
 Values = NDArray[np.float64]
@@ -70,6 +71,8 @@ class KindView:
     kind: KindStats
     agents: list[tuple[AgentStats, PairStats]]
     prior: Values
+    benefit: Values
+    """Of the doubt: by which factor each may well be faster than believed."""
     count: NDArray[np.intp]
     """Observations of this kind, at most what the statistics remember."""
 
@@ -154,6 +157,7 @@ def kind_view(name: str, fleet: Fleet, statistics: Statistics) -> KindView:
         kind,
         seen,
         np.array([prior(kind, stats, pair) for stats, pair in seen]),
+        np.array([benefit_of_doubt(stats, pair, fleet.now) for stats, pair in seen]),
         np.array([pair.count for _, pair in seen], np.intp),
     )
 

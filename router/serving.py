@@ -22,6 +22,7 @@ from outrider.broker.routing import RouteAnswer, RouteRequest
 from outrider.broker.service import Endpoints
 from outrider.broker.subjects import Subjects
 from outrider.router.artifact import ModelStore
+from outrider.router.beliefs import log_seconds
 from outrider.router.config import RouterSettings, router_settings
 from outrider.router.flat_forest import ModelRefused
 from outrider.router.folding import Finished, learn, read_entry
@@ -29,7 +30,7 @@ from outrider.router.model_keeping import ModelKeeping
 from outrider.router.predictor import Predictor
 from outrider.router.retraining import LiveErrors
 from outrider.router.routing import route
-from outrider.router.statistics import Statistics, log_seconds
+from outrider.router.statistics import Statistics
 
 log = logging.getLogger(__name__)
 

@@ -37,6 +37,11 @@ WELL_KNOWN = 1
 """Observations, of any kind, from which an agent is no longer explored: one moves what is believed far."""
 
 
+def is_beyond(finish_s: float, best_s: float) -> bool:
+    """Whether a place was taken although another was expected to finish sooner: for the benefit of doubt."""
+    return finish_s > best_s * (1.0 + 2.0 * TIE_BREAK)
+
+
 Door = tuple[str, tuple[int, ...] | None]
 """What decides who may take a task: its kind and the agents it may go to."""
 
@@ -128,6 +133,7 @@ class Turn:
         self._explorers = self._draw_explorers()
         self._agent, self._extra, self._later, asked = self._shortlist()
         self._finish = np.full((len(groups), len(self._agent)), np.inf)
+        self._costs = np.full_like(self._finish, np.inf)
         self._wait = np.zeros_like(self._finish)
         self._p50 = np.zeros_like(self._finish)
         self._grids: dict[int, tuple[Grid, int, Indexes]] = {}
@@ -196,8 +202,12 @@ class Turn:
             return toss + extra
         view, fleet = self._batch.view(kind), self._batch.fleet
         p50 = quick_p50(view, fleet, agent, extra)
-        finish: Numbers = p50 + waiting(view, fleet, agent, extra, p50)
+        finish: Numbers = p50 * self._benefit(view)[agent] + waiting(view, fleet, agent, extra, p50)
         return finish * (1.0 + TIE_BREAK * toss)
+
+    def _benefit(self, view: KindView) -> Numbers:
+        """Of the doubt, for each agent; none where nothing is to be explored."""
+        return view.benefit if self._batch.settings.explore_rate else np.ones_like(view.benefit)
 
     def _predict(self, kind: str, columns: Indexes) -> None:
         batch, agent, extra = self._batch, self._agent[columns], self._extra[columns]
@@ -205,7 +215,7 @@ class Turn:
         rows = [row for row, group in enumerate(self._groups) if group.door[0] == kind]
         facts = [self._groups[row].facts for row in rows]
         grid = batch.predictor.grid(facts, view, batch.fleet, agent, extra)
-        later = self._later[columns]
+        later, benefit = self._later[columns], self._benefit(view)[agent]
         for number, row in enumerate(rows):
             allowed = batch.allowed_for(self._groups[row].door)[agent]
             wait = waiting(view, batch.fleet, agent, extra, grid.p50[number]) + later
@@ -214,13 +224,14 @@ class Turn:
             # By the mean and not the median: what counts is the sum of all, and slow surprises are in it.
             mean = grid.p50[number] * batch.fleet.skew[agent]
             self._finish[row, columns] = np.where(allowed, wait + mean, np.inf)
+            self._costs[row, columns] = np.where(allowed, wait + mean * benefit, np.inf)
             self._grids[row] = (grid, number, columns)
 
     def choose(self) -> None:
         """Choose for all tasks of the turn and write the choices into the batch."""
         slots = Slots(self._agent, self._extra, self._batch.hashes[self._agent])
         is_random = self._batch.settings.policy == "random"
-        costs = np.where(np.isfinite(self._finish), 1.0, np.inf) if is_random else self._finish
+        costs = np.where(np.isfinite(self._costs), 1.0, np.inf) if is_random else self._costs
         explored = {number: self._explore(number, agent, slots) for number, agent in self._explorers.items()}
         explored = {number: taken for number, taken in explored.items() if taken.slot >= 0}
         rest = [number for number in range(len(self._tasks)) if number not in explored]
@@ -233,8 +244,8 @@ class Turn:
     def _explore(self, number: int, agent: int, slots: Slots) -> Taken:
         at = np.flatnonzero((self._agent == agent) & slots.open & (self._extra == 0))
         if not len(at):
-            return Taken(-1, self._finish[self._group_of[number]])
-        costs = np.where(slots.open, self._finish[self._group_of[number]], np.inf)
+            return Taken(-1, self._costs[self._group_of[number]])
+        costs = np.where(slots.open, self._costs[self._group_of[number]], np.inf)
         slots.take(int(at[0]))
         return Taken(int(at[0]), costs)
 
@@ -249,7 +260,8 @@ class Turn:
             ranked = [slot for slot, end in zip(slots, at, strict=True) if end < np.inf]
             if taken.slot not in ranked:
                 ranked = [*ranked[: BEST - 1], taken.slot]
-            found.append(_Placed(self._tasks[number], row, taken.slot, ranked, number in explored))
+            tried = number in explored or is_beyond(float(self._finish[row, taken.slot]), at[0])
+            found.append(_Placed(self._tasks[number], row, taken.slot, ranked, tried))
         return found
 
     def _explain(self, placed: Sequence[_Placed]) -> None:

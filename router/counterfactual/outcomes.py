@@ -13,8 +13,8 @@ from math import log1p
 import numpy as np
 from numpy.typing import NDArray
 
+from outrider.router.beliefs import FLOOR_S, log_seconds
 from outrider.router.counterfactual.decisions import Decision
-from outrider.router.statistics import FLOOR_S, log_seconds
 
 FEWEST, MOST = 5, 20
 """Fewer observations judge nothing; more than the nearest so many are not asked."""

@@ -11,11 +11,12 @@ from math import comb
 
 from outrider.broker.config import BadSettings
 from outrider.broker.routing import RouteAgent, RouteRequest, RouteTask
+from outrider.router.beliefs import seconds_of
 from outrider.router.config import RouterSettings
 from outrider.router.counterfactual.decisions import Ask, Decision, dice_of
 from outrider.router.predictor import Predictor
 from outrider.router.routing import route
-from outrider.router.statistics import Statistics, seconds_of
+from outrider.router.statistics import Statistics
 
 Cost = Callable[[Decision, Statistics, str], float]
 SAME = 1e-9

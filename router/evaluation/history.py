@@ -12,11 +12,12 @@ from pathlib import Path
 
 from outrider.broker.facts import TaskFacts
 from outrider.router.artifact import ModelStore
+from outrider.router.beliefs import seconds_of
 from outrider.router.dataset import Row, RowBuilder, split_by_time, table_of
 from outrider.router.evaluation.records import Call
 from outrider.router.folding import Began, Finished
 from outrider.router.predictor import Predictor
-from outrider.router.statistics import Attempt, Statistics, seconds_of
+from outrider.router.statistics import Attempt, Statistics
 from outrider.router.training import fit_best
 
 MONTH_S = 30 * 86_400.0

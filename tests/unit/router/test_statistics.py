@@ -16,9 +16,10 @@ from outrider.broker.states import ErrorClass
 from outrider.broker.subjects import Subjects
 from outrider.ledger.entries import Assigned, Ended
 from outrider.router import statistics as module
+from outrider.router.beliefs import AgentStats, PairStats, prior, seconds_of
 from outrider.router.dataset import RowBuilder
 from outrider.router.folding import fold
-from outrider.router.statistics import AgentStats, PairStats, Statistics, prior, seconds_of
+from outrider.router.statistics import Statistics
 
 SUBJECTS = Subjects("t")
 Entry = tuple[str, bytes, int, float]
