@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from outrider.broker import hedge_rule
 from outrider.broker.config import BadSettings
 
 MAY_BE_ZERO = frozenset({"OUTRIDER_HEDGE_SHARE"})
@@ -66,9 +67,9 @@ class Thresholds:
     """Tasks beyond the free slots that the router is asked about, if they may wait for a full agent."""
     hold_look_s: float = 0.5
     """Tasks that wait for a full agent are asked about again after so long, if nothing changed before."""
-    hedge_share: float = 0.05
+    hedge_share: float = hedge_rule.SHARE
     """Second attempts beside a slow one, as a share of recent assignments; 0 for none."""
-    hedge_least_s: float = 1.0
+    hedge_least_s: float = hedge_rule.LEAST_S
     """What runs shorter than this is never hedged."""
     loop_stall_s: float = 2.0
     ledger_full_at: float = 0.8

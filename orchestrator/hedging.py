@@ -8,19 +8,16 @@ from __future__ import annotations
 from collections import Counter
 from itertools import islice
 
+from outrider.broker.hedge_rule import LOOK_S, p95_s
 from outrider.broker.routing import Choice, RouteReason, RouteRequest, RouteTask
 from outrider.ledger.entries import Hedged
 from outrider.orchestrator import attempts
 from outrider.orchestrator.agent_table import AgentRecord
 from outrider.orchestrator.dispatch import fits, is_sound, route_agent
 from outrider.orchestrator.fallback import choose
-from outrider.orchestrator.hedge_rule import p95_s
 from outrider.orchestrator.instructions import Route
 from outrider.orchestrator.model import Memory, TaskRecord
 from outrider.orchestrator.transitions import TaskPhase
-
-LOOK_S = 0.5
-"""A task that could not get a second agent is thought of again after so long."""
 
 
 def is_time(m: Memory, task: TaskRecord) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from outrider.broker.facts import TaskFacts
 from outrider.broker.flows import Waits
+from outrider.broker.hedge_rule import HedgeBudget
 from outrider.broker.outcomes import Succeeded
 from outrider.broker.routing import RouteTask
 from outrider.ledger.entries import Assigned, Blocked, Closed, Entry
@@ -18,7 +19,6 @@ from outrider.ledger.pauses import Pauses
 from outrider.orchestrator.agent_table import AgentTable
 from outrider.orchestrator.barriers import Barriers
 from outrider.orchestrator.config import Thresholds
-from outrider.orchestrator.hedge_rule import HedgeBudget
 from outrider.orchestrator.instructions import Instruction
 from outrider.orchestrator.letters import LetterIndex
 from outrider.orchestrator.limit_book import LimitBook

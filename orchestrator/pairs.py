@@ -5,9 +5,9 @@ Pure functions over Memory. Writes nothing to the ledger; whether to ask a secon
 
 from __future__ import annotations
 
+from outrider.broker.hedge_rule import p95_s
 from outrider.broker.states import AgentState
 from outrider.ledger.fold import Story
-from outrider.orchestrator.hedge_rule import p95_s
 from outrider.orchestrator.instructions import Assign, Renew
 from outrider.orchestrator.model import Memory, SecondRun, TaskRecord
 from outrider.orchestrator.transitions import Trigger

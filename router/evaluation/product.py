@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from outrider.broker.routing import RouteAgent, RouteRequest, RouteTask
+from outrider.router import second
 from outrider.router.config import RouterSettings
 from outrider.router.evaluation.history import Known
 from outrider.router.evaluation.simulation import AgentNow, Placement
@@ -38,44 +39,62 @@ class Outrider:
         free = sum(max(0, agents[number].slots - agents[number].in_flight) for number in there)
         if not free:
             return ()
-        asked = {tasks[number].task_id: number for number in waiting[: free + ASKED_AHEAD]}
+        asked = {number: tasks[number] for number in waiting[: free + ASKED_AHEAD]}
+        return self.ask(now, asked, {number: agents[number] for number in there}, may_hold=True)
+
+    def ask(
+        self,
+        now: float,
+        asked: Mapping[int, SimTask],
+        among: Mapping[int, AgentNow],
+        *,
+        attempt: int = 1,
+        may_hold: bool = False,
+    ) -> list[Placement]:
+        """What the product's `route` says of these tasks and agents."""
         request = RouteRequest(
-            tuple(RouteTask(task_id, tasks[n].kind, 5, 1, tasks[n].facts) for task_id, n in asked.items()),
-            tuple(RouteAgent(agents[n].name, agents[n].slots, agents[n].in_flight) for n in there),
-            may_hold=True,
+            tuple(RouteTask(task.task_id, task.kind, 5, attempt, task.facts) for task in asked.values()),
+            tuple(RouteAgent(agent.name, agent.slots, agent.in_flight) for agent in among.values()),
+            may_hold=may_hold,
         )
         began = time.perf_counter()
         answer = route(
             request, self.statistics, self._known.predictor, self._settings, self._known.begins_at + now
         )
         self.decision_s.append(time.perf_counter() - began)
-        number_of = {agents[n].name: n for n in there}
-        return [Placement(asked[c.task_id], number_of[c.agent_id], c.p50_s, c.p90_s) for c in answer.choices]
+        task_of = {task.task_id: number for number, task in asked.items()}
+        agent_of = {agent.name: number for number, agent in among.items()}
+        return [Placement(task_of[c.task_id], agent_of[c.agent_id], c.p50_s, c.p90_s) for c in answer.choices]
 
     def placed(self, now: float, task: SimTask, agent: int, in_flight: int, chosen: Placement) -> None:
+        self.statistics.began(self.attempt_of(now, task, agent, in_flight, chosen))
+
+    def attempt_of(self, now: float, task: SimTask, agent: int, in_flight: int, chosen: Placement) -> Attempt:
+        """As the ledger would tell of it."""
         self._epoch += 1
-        self.statistics.began(
-            Attempt(
-                task.task_id,
-                self._names[agent],
-                task.kind,
-                task.facts,
-                self._slots[agent],
-                in_flight,
-                chosen.p50_s,
-                self._epoch,
-                self._known.begins_at + now,
-                chosen.p90_s,
-                self.statistics.base(self._names[agent], task.kind, self._known.begins_at + now),
-            )
+        at, name = self._known.begins_at + now, self._names[agent]
+        return Attempt(
+            task.task_id,
+            name,
+            task.kind,
+            task.facts,
+            self._slots[agent],
+            in_flight,
+            chosen.p50_s,
+            self._epoch,
+            at,
+            chosen.p90_s,
+            self.statistics.base(name, task.kind, at),
         )
 
     def ended(self, now: float, task: SimTask, agent: int, service_s: float, succeeded: bool) -> None:
-        attempt = self.statistics.forgotten(task.task_id)
+        attempt = second.of_agent(self.statistics, task.task_id, self._names[agent])
         if attempt is None:
             return
         at = self._known.begins_at + now
+        self.statistics.forgotten(attempt.task_id)
         if succeeded:
+            second.over(self.statistics, task.task_id)
             self.statistics.succeeded(attempt, service_s, at)
         else:
             self.statistics.failed(attempt, at)

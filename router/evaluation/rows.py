@@ -19,6 +19,18 @@ from outrider.router.evaluation.world import World
 Values = NDArray[np.float64]
 DRAWS = 1000
 LEAST_S = 1e-6
+MEANS = (
+    "goodput",
+    "succeeded",
+    "failures",
+    "failed_s",
+    "hedged",
+    "cancelled_s",
+    "busiest",
+    "p50_coverage",
+    "p90_coverage",
+)
+"""Fields whose value over fleets is the plain mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,10 @@ class Run:
     """Failed attempts for each task."""
     failed_s: float
     """Seconds of service that ended in failure, for each task."""
+    hedged: float
+    """Second attempts beside slow ones, for each task."""
+    cancelled_s: float
+    """Seconds of service that a second attempt made needless, or that were its own in vain, for each task."""
     busiest: float
     """Largest share of tasks that one agent ended."""
     shares: Mapping[str, float]
@@ -59,6 +75,8 @@ def run_of(world: World, finished: Sequence[Finished], decision_s: Sequence[floa
         float(np.mean([one.succeeded for one in finished])),
         float(np.mean([one.failures for one in finished])),
         float(np.mean([one.failed_s for one in finished])),
+        float(np.mean([one.hedged for one in finished])),
+        float(np.mean([one.cancelled_s for one in finished])),
         float(counts.max() / len(finished)),
         {agent.name: float(n / len(finished)) for agent, n in zip(world.agents, counts, strict=True)},
         float(np.mean([one.service_s <= one.p50_s for one in told])) if told else float("nan"),
@@ -96,7 +114,7 @@ def _row(name: str, runs: Mapping[str, Sequence[Run]], seed: int) -> dict[str, A
     own = runs[name]
     row: dict[str, Any] = {"policy": name, "fleets": len(own)}
     row |= {f: round(geometric(_column(own, f)), 4) for f in ("mean_s", "p50_s", "p95_s", "p99_s")}
-    for f in ("goodput", "succeeded", "failures", "failed_s", "busiest", "p50_coverage", "p90_coverage"):
+    for f in MEANS:
         row[f] = _mean(_column(own, f))
     decision_s = _mean(_column(own, "decision_s") * 1e3)
     row["decision_ms"] = decision_s

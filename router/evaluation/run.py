@@ -11,13 +11,14 @@ from typing import Any
 from outrider.broker.errors import OutriderError
 from outrider.router.config import RouterSettings
 from outrider.router.evaluation import baselines, knowing
+from outrider.router.evaluation.hedging import HedgedOutrider, simulation_of
 from outrider.router.evaluation.history import Known
 from outrider.router.evaluation.litellm_policies import litellm_policies
 from outrider.router.evaluation.measured_fleets import MEASURED_SCENARIOS, MakeWorld, MeasuredFleets
 from outrider.router.evaluation.product import Outrider
 from outrider.router.evaluation.records import TRACES, DataUnusable, Records, read_records
 from outrider.router.evaluation.rows import Run, rows_of, run_of
-from outrider.router.evaluation.simulation import Policy, Simulation
+from outrider.router.evaluation.simulation import Policy
 from outrider.router.evaluation.stress_world import SCENARIOS, stress_world
 from outrider.router.evaluation.world import World
 
@@ -33,6 +34,7 @@ POLICIES = (
     "litellm_least_busy",
     "table_drift",
     "outrider",
+    "outrider_hedged",
     "oracle",
 )
 LOADS = (0.5, 0.7, 0.85)
@@ -178,7 +180,7 @@ def _runs(setting: Setting, plan: Plan, names: Sequence[str]) -> dict[str, list[
         world, known = setting.world(fleet)
         for name in names:
             policy = make_policy(name, plan.seed * 1000 + fleet, world, known)
-            finished = Simulation(world, policy).run()
+            finished = simulation_of(world, policy).run()
             runs[name].append(run_of(world, finished, getattr(policy, "decision_s", ())))
     return runs
 
@@ -195,6 +197,7 @@ def make_policy(name: str, seed: int, world: World, known: Known) -> Policy:
         "prequal": lambda: baselines.Prequal(seed, agents, known.by_agent),
         "table_drift": lambda: knowing.TableDrift(seed, agents, known.by_pair),
         "outrider": lambda: Outrider(known, RouterSettings(), world.agents),
+        "outrider_hedged": lambda: HedgedOutrider(known, RouterSettings(), world.agents),
         "oracle": lambda: knowing.Oracle(seed, world),
     }
     if name in makers:

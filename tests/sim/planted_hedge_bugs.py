@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from outrider.broker.hedge_rule import HedgeBudget
 from outrider.ledger.fold import Story
 from outrider.orchestrator import attempts, core, pairs, stopping
-from outrider.orchestrator.hedge_rule import HedgeBudget
 from outrider.orchestrator.instructions import Assign
 from outrider.orchestrator.model import Memory, TaskRecord
 from tests.sim.planting import Swap, bug, nothing

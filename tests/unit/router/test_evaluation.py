@@ -87,7 +87,7 @@ class Recorder:
         return found
 
 
-@pytest.mark.parametrize("name", [name for name in RUNNABLE if name != "oracle"])
+@pytest.mark.parametrize("name", [name for name in RUNNABLE if name not in ("oracle", "outrider_hedged")])
 def test_what_comes_later_changes_no_decision_before(folder: Path, name: str) -> None:
     world, known = world_of(folder)
     middle = len(world.tasks) // 2

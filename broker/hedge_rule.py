@@ -13,6 +13,12 @@ WIDEST = 100.0
 """p90 over p50; a wider prediction tells nothing."""
 SPREAD_BEYOND_P90 = 1.3
 """p95 over p90 where the median says nothing."""
+SHARE = 0.05
+"""Second attempts as a share of assignments, where nothing else is set."""
+LEAST_S = 1.0
+"""What runs shorter than this is never worth a second attempt, where nothing else is set."""
+LOOK_S = 0.5
+"""A task that could not get a second agent is thought of again after so long."""
 MOST_TOKENS = 10
 """Second attempts that may be saved up; so the budget is a share of recent assignments, not of all."""
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from outrider.orchestrator.hedge_rule import MOST_TOKENS, HedgeBudget, p95_s
+from outrider.broker.hedge_rule import MOST_TOKENS, HedgeBudget, p95_s
 
 
 def test_the_95th_percentile_of_a_log_normal_time() -> None:
