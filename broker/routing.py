@@ -79,6 +79,36 @@ class Candidate:
     finish_s: float
 
 
+class WhyOut(StrEnum):
+    """Why an agent that can do a kind was no candidate."""
+
+    LABELS = "labels"
+    FULL = "full"
+    PROBING = "probing"
+    COOLING_DOWN = "cooling_down"
+    DRAINING = "draining"
+    SUSPECT = "suspect"
+    OFFLINE = "offline"
+
+
+@quickly_made
+@dataclass(frozen=True, slots=True)
+class Out:
+    """One agent that was no candidate."""
+
+    agent_id: str
+    why: WhyOut
+
+
+@quickly_made
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """Agents that declared the kind and were no candidates: a few of them, and how many there were."""
+
+    agents: tuple[Out, ...]
+    count: int
+
+
 @quickly_made
 @dataclass(frozen=True, slots=True)
 class Choice:

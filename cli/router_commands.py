@@ -29,6 +29,13 @@ COLUMNS = {
 }
 
 
+WORDS = {
+    "model": " (best by prediction)",
+    "explore": " (tried, because little or nothing new is known of it)",
+    "cold": " (nothing is known of it yet)",
+}
+
+
 def add_to(inner: Commands) -> None:
     evaluate = add_command(inner, "eval", "compare routing policies on measured latencies", EXAMPLE)
     option = evaluate.add_argument
@@ -124,7 +131,8 @@ async def _explain(options: argparse.Namespace) -> int:
 
 def _attempt_text(attempt: dict[str, Any]) -> str:
     by = attempt["model"] or "rule"
-    head = f"attempt {attempt['attempt']} to {attempt['agent']}: {attempt['reason']}, by {by}"
+    words = WORDS.get(attempt["reason"], "")
+    head = f"attempt {attempt['attempt']} to {attempt['agent']}: {attempt['reason']}{words}, by {by}"
     if "beside_after_s" in attempt:
         head += f"; beside the one before, which had run for {seconds(attempt['beside_after_s'])}"
     rows = [
@@ -134,4 +142,17 @@ def _attempt_text(attempt: dict[str, Any]) -> str:
         ]
         for candidate in attempt["candidates"]
     ]
-    return f"{head}\n{table(('  CANDIDATE', 'WAITING', 'P50', 'P90', 'FINISH'), rows)}" if rows else head
+    lines = [head]
+    if rows:
+        lines.append(table(("  CANDIDATE", "WAITING", "P50", "P90", "FINISH"), rows))
+    if "passed_over" in attempt:
+        lines.append(_passed_over_text(attempt))
+    return "\n".join(lines)
+
+
+def _passed_over_text(attempt: dict[str, Any]) -> str:
+    """Who was no candidate, and why."""
+    named = attempt["passed_over"]
+    words = ", ".join(f"{one['agent']} ({one['why'].replace('_', ' ')})" for one in named)
+    more = attempt["passed_over_count"] - len(named)
+    return f"  no candidates: {words}" + (f" and {more} more" if more > 0 else "")

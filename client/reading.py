@@ -23,7 +23,7 @@ from outrider.ledger.entries import Entry, entry_from_map
 from outrider.ledger.fold import Record, Story
 from outrider.ledger.reader import LedgerReader, record_of
 
-NOT_OF_INTEREST = ("envelope", "candidates", "facts")
+NOT_OF_INTEREST = ("envelope", "candidates", "passed_over", "facts")
 TASKS_A_READ = 100
 """The server answers at most 1,024 subjects a read; a task has a few writers."""
 

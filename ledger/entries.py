@@ -16,7 +16,7 @@ from outrider.broker.flows import OnFailure, Waits
 from outrider.broker.messages import VERSION, AttemptError, TaskEnvelope
 from outrider.broker.outcomes import Failed, Succeeded
 from outrider.broker.quick import quickly_made
-from outrider.broker.routing import Candidate, RouteReason
+from outrider.broker.routing import Candidate, PassedOver, RouteReason
 from outrider.broker.schema import from_map
 
 
@@ -49,6 +49,8 @@ class Assigned:
     at: float = 0.0
     type: str = "assigned"
     v: int = VERSION
+    passed_over: PassedOver | None = None
+    """Who declared the kind and was no candidate; None if all were."""
 
 
 @dataclass(frozen=True, slots=True)

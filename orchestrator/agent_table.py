@@ -68,6 +68,7 @@ class AgentTable:
         self._available: dict[str, dict[str, None]] = {}
         self._by_kind: dict[str, dict[str, None]] = {}
         self._full: dict[str, dict[str, None]] = {}
+        self._unavailable: dict[str, dict[str, None]] = {}
         self.freed = 0
         """Grows whenever a slot gets free or an agent becomes available."""
         self.declared: set[str] = set()
@@ -105,6 +106,7 @@ class AgentTable:
             self._by_kind.get(kind, {}).pop(agent.agent_id, None)
             self._available.get(kind, {}).pop(agent.agent_id, None)
             self._full.get(kind, {}).pop(agent.agent_id, None)
+            self._unavailable.get(kind, {}).pop(agent.agent_id, None)
         kinds = tuple(kind for kind in kinds if self._knows(kind))
         agent.kinds = kinds
         for kind in kinds:
@@ -126,8 +128,10 @@ class AgentTable:
             index = self._available.setdefault(kind, {})
             if not is_available:
                 index.pop(agent.agent_id, None)
+                self._unavailable.setdefault(kind, {})[agent.agent_id] = None
             elif agent.agent_id not in index:
                 index[agent.agent_id] = None
+                self._unavailable.get(kind, {}).pop(agent.agent_id, None)
                 self.freed += 1
             full = self._full.setdefault(kind, {})
             if is_full:
@@ -163,6 +167,13 @@ class AgentTable:
     def full(self, kind: str) -> Iterator[AgentRecord]:
         """Agents that are online and declare the kind, but have no free slot."""
         return (self._agents[name] for name in self._full.get(kind, ()))
+
+    def unavailable(self, kind: str) -> Iterator[AgentRecord]:
+        """Agents that declared the kind and can take nothing now, for whatever reason."""
+        return (self._agents[name] for name in self._unavailable.get(kind, ()))
+
+    def count_unavailable(self, kind: str) -> int:
+        return len(self._unavailable.get(kind, ()))
 
     def of_kind(self, kind: str) -> Iterator[AgentRecord]:
         return (self._agents[name] for name in self._by_kind.get(kind, ()))

@@ -6,10 +6,10 @@ Pure functions over Memory. One round is under way at a time, so that the next b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 
-from outrider.broker.routing import Choice, RouteAgent, RouteReason, RouteRequest, RouteTask
+from outrider.broker.routing import Choice, PassedOver, RouteAgent, RouteReason, RouteRequest, RouteTask
 from outrider.broker.states import AgentState
 from outrider.ledger.entries import Assigned
 from outrider.orchestrator import admission, attempts, limited, overload
@@ -25,6 +25,7 @@ from outrider.orchestrator.holding import (
 )
 from outrider.orchestrator.instructions import Route
 from outrider.orchestrator.model import Memory, Round, TaskRecord
+from outrider.orchestrator.passing_over import explained, passed_over
 from outrider.orchestrator.transitions import TaskPhase, Trigger
 
 
@@ -113,8 +114,9 @@ def route(m: Memory, picked: list[TaskRecord], agents: list[AgentRecord], *, may
     m.rounds += 1
     shared = all(agent.kinds == agents[0].kinds for agent in agents)
     tasks = {task.task_id: _route_task(m, task, agents, shared) for task in picked}
-    m.round = Round(m.rounds, tasks, may_hold, m.agents.freed)
     kinds = {task.kind for task in picked}
+    out = {kind: passed_over(m.agents, kind) for kind in kinds}
+    m.round = Round(m.rounds, tasks, may_hold, m.agents.freed, out)
     offered = tuple(route_agent(agent, kinds) for agent in agents)
     request = RouteRequest(tuple(tasks.values()), offered, may_hold=may_hold)
     m.out.append(Route(m.rounds, request))
@@ -153,7 +155,7 @@ def routed(
         if choice is None:
             left.append(task)
         elif is_sound(m, task, choice):
-            assign(m, task, choice, model)
+            assign(m, task, choice, model, round_.passed_over)
             placed.append(task)
         else:
             doubtful.append(task)
@@ -166,7 +168,7 @@ def routed(
     for task in left:
         put_back(m, task)
     m.counters["router_bad_answers"] += len(doubtful)
-    by_rule(m, doubtful, RouteReason.FALLBACK_BAD_ANSWER)
+    by_rule(m, doubtful, RouteReason.FALLBACK_BAD_ANSWER, round_.passed_over)
 
 
 def _anybody_busy(m: Memory, round_: Round) -> bool:
@@ -196,7 +198,7 @@ def route_failed(m: Memory, number: int, reason: RouteReason) -> None:
     round_ = _finish_round(m, number)
     if round_ is not None:
         m.counters[reason.value] += len(round_.tasks)
-        by_rule(m, _still_asked(m, round_), reason)
+        by_rule(m, _still_asked(m, round_), reason, round_.passed_over)
 
 
 def _finish_round(m: Memory, number: int) -> Round | None:
@@ -215,7 +217,9 @@ def is_sound(m: Memory, task: TaskRecord, choice: Choice) -> bool:
     return 0.0 <= choice.p50_s <= choice.p90_s and choice.finish_s >= 0.0
 
 
-def by_rule(m: Memory, tasks: list[TaskRecord], reason: RouteReason) -> None:
+def by_rule(
+    m: Memory, tasks: list[TaskRecord], reason: RouteReason, out: Mapping[str, PassedOver | None]
+) -> None:
     """Assign tasks by the built-in rule, and put back those for which nobody is free."""
     views: dict[str, list[tuple[AgentRecord, RouteAgent]]] = {}
     taken: Counter[str] = Counter()
@@ -228,7 +232,7 @@ def by_rule(m: Memory, tasks: list[TaskRecord], reason: RouteReason) -> None:
             put_back(m, task)
         else:
             taken[choice.agent_id] += 1
-            assign(m, task, choice, "rule")
+            assign(m, task, choice, "rule", out)
 
 
 def put_back(m: Memory, task: TaskRecord) -> None:
@@ -236,7 +240,9 @@ def put_back(m: Memory, task: TaskRecord) -> None:
     make_ready(m, task)
 
 
-def assign(m: Memory, task: TaskRecord, choice: Choice, model: str) -> None:
+def assign(
+    m: Memory, task: TaskRecord, choice: Choice, model: str, out: Mapping[str, PassedOver | None]
+) -> None:
     """Ask the ledger for the assignment; the agent hears of it once it is stored."""
     agent = m.agents.enter(choice.agent_id)
     story = task.story
@@ -258,6 +264,7 @@ def assign(m: Memory, task: TaskRecord, choice: Choice, model: str) -> None:
         slots=agent.slots,
         in_flight=agent.in_flight,
         waiting_s=max(0.0, m.now - task.ready_at),
+        passed_over=_passed_over(m, task, choice, out.get(task.kind)),
     )
     task.move(Trigger.CHOSEN)
     task.unfit = 0
@@ -265,3 +272,9 @@ def assign(m: Memory, task: TaskRecord, choice: Choice, model: str) -> None:
     limited.hold(m, task)
     m.counters[f"routed_{choice.reason.value}"] += 1
     write(m, task, entry)
+
+
+def _passed_over(m: Memory, task: TaskRecord, choice: Choice, known: PassedOver | None) -> PassedOver | None:
+    if known is None and not task.requires:
+        return None
+    return explained(known, choice.candidates, m.agents.available(task.kind), task.requires)

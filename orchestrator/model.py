@@ -12,7 +12,7 @@ from outrider.broker.facts import TaskFacts
 from outrider.broker.flows import Waits
 from outrider.broker.hedge_rule import HedgeBudget
 from outrider.broker.outcomes import Succeeded
-from outrider.broker.routing import RouteTask
+from outrider.broker.routing import PassedOver, RouteTask
 from outrider.ledger.entries import Assigned, Blocked, Closed, Entry
 from outrider.ledger.fold import Story
 from outrider.ledger.pauses import Pauses
@@ -124,6 +124,8 @@ class Round:
     may_hold: bool = False
     freed: int = 0
     """What `AgentTable.freed` was when the question was put: a slot that gets free meanwhile is news."""
+    passed_over: dict[str, PassedOver | None] = field(default_factory=dict)
+    """By kind, who was no candidate when the question was put."""
 
 
 @dataclass(slots=True)

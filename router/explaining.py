@@ -39,25 +39,38 @@ def _entry(stored: Stored) -> Entry | None:
 
 def _attempt(entry: Assigned | Hedged) -> dict[str, Any]:
     beside = {"beside_after_s": round(entry.ran_s, 3)} if isinstance(entry, Hedged) else {}
-    return beside | {
-        "attempt": entry.attempt,
-        "agent": entry.agent_id,
-        "reason": entry.reason.value,
-        "model": entry.model,
-        "waited_s": entry.waiting_s,
-        "in_flight": entry.in_flight,
-        "slots": entry.slots,
-        "p50_s": entry.p50_s,
-        "p90_s": entry.p90_s,
-        "finish_s": entry.finish_s,
-        "candidates": [
-            {
-                "agent": candidate.agent_id,
-                "waiting_s": candidate.waiting_s,
-                "p50_s": candidate.p50_s,
-                "p90_s": candidate.p90_s,
-                "finish_s": candidate.finish_s,
-            }
-            for candidate in entry.candidates
-        ],
-    }
+    return (
+        beside
+        | {
+            "attempt": entry.attempt,
+            "agent": entry.agent_id,
+            "reason": entry.reason.value,
+            "model": entry.model,
+            "waited_s": entry.waiting_s,
+            "in_flight": entry.in_flight,
+            "slots": entry.slots,
+            "p50_s": entry.p50_s,
+            "p90_s": entry.p90_s,
+            "finish_s": entry.finish_s,
+            "candidates": [
+                {
+                    "agent": candidate.agent_id,
+                    "waiting_s": candidate.waiting_s,
+                    "p50_s": candidate.p50_s,
+                    "p90_s": candidate.p90_s,
+                    "finish_s": candidate.finish_s,
+                }
+                for candidate in entry.candidates
+            ],
+        }
+        | _passed_over(entry)
+    )
+
+
+def _passed_over(entry: Assigned | Hedged) -> dict[str, Any]:
+    """Who was no candidate, and why; nothing if everybody who can do the kind was one."""
+    found = entry.passed_over if isinstance(entry, Assigned) else None
+    if found is None:
+        return {}
+    named = [{"agent": one.agent_id, "why": one.why.value} for one in found.agents]
+    return {"passed_over": named, "passed_over_count": found.count}

@@ -38,7 +38,7 @@ MOST_ERROR_CHARS = 300
 def lighten(entry: Entry) -> Entry:
     """The entry without what may be large; the ledger still has it."""
     if isinstance(entry, Assigned):
-        return replace(entry, envelope=_without_payload(entry.envelope), candidates=())
+        return replace(entry, envelope=_without_payload(entry.envelope), candidates=(), passed_over=None)
     if isinstance(entry, (Blocked, Closed)):
         return replace(entry, envelope=_without_payload(entry.envelope))
     return replace(entry, result=None) if isinstance(entry, Succeeded) else entry

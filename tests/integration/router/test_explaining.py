@@ -11,7 +11,7 @@ from outrider.broker.config import NatsSettings
 from outrider.broker.connection import Connection
 from outrider.broker.errors import InvalidName, TaskNotFound
 from outrider.broker.pipeline import Appender
-from outrider.broker.routing import Candidate, RouteReason
+from outrider.broker.routing import Candidate, Out, PassedOver, RouteReason, WhyOut
 from outrider.broker.streams import ensure_streams
 from outrider.broker.subjects import Subjects
 from outrider.ledger.entries import Assigned
@@ -28,14 +28,17 @@ async def test_each_attempt_with_its_candidates_reason_and_model(
     await appender.start()
     task_id = f"t{uuid.uuid4().hex}"
     entry = Assigned(
-        task_id, 1, "fast", "i", 0, "chat", 5, RouteReason.MODEL, "m7", 1.0, 2.0, 1.5, CANDIDATES, slots=2
-    )
+        task_id, 1, "fast", "i", 0, "chat", 5, RouteReason.MODEL, "m7", 1.0, 2.0, 1.5, CANDIDATES, slots=2,
+        passed_over=PassedOver((Out("busy", WhyOut.FULL),), 7),
+    )  # fmt: skip
     await appender.append(subjects.ledger_orchestrator(task_id, "o1"), encode(entry))
     await appender.append(subjects.ledger_agent(task_id, "a"), b"\xc1 no entry")
     found = await explain_task(settings, subjects.fleet, task_id)
     (attempt,) = found["attempts"]
     assert (attempt["agent"], attempt["reason"], attempt["model"]) == ("fast", "model", "m7")
     assert [(c["agent"], c["finish_s"]) for c in attempt["candidates"]] == [("fast", 1.5), ("slow", 4.0)]
+    assert attempt["passed_over"] == [{"agent": "busy", "why": "full"}]
+    assert attempt["passed_over_count"] == 7
 
 
 async def test_a_task_that_was_never_assigned_is_named(

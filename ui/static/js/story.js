@@ -54,6 +54,7 @@ const begun = ({ at, entry }) => ({
   reason: entry.reason,
   model: entry.model || "",
   candidates: entry.candidates || [],
+  passedOver: entry.passed_over,
 });
 
 function end(attempt, event, entry) {
