@@ -1,6 +1,7 @@
 """The evaluation is fair: no policy sees what only the simulator knows; equal seeds give equal rows."""
 
 import gzip
+import json
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from outrider.cli.main import main
 from outrider.router.evaluation.measured_fleets import MeasuredFleets
 from outrider.router.evaluation.measured_world import history_calls, split_prompts
 from outrider.router.evaluation.records import DataUnusable, read_records
@@ -197,6 +199,18 @@ def test_scenarios_are_those_that_were_asked_for(folder: Path) -> None:
         with pytest.raises(UnknownPolicy, match=r"'hangs?' is not a known scenario of bench R") as raised:
             evaluate(folder, wrong)
         assert "newcomers" in raised.value.hint
+
+
+def test_the_command_takes_scenarios(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    usual = ["router", "eval", "--data", str(folder), "--fleets", "1", "--policies", "random", "--json"]
+    asked = ["--arrivals", "conv", "--loads", "0.7", "--scenarios"]
+    assert main([*usual, *asked, "known,join_leave"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(r["scenario"], r["hedged"]) for r in rows] == [("known", 0.0), ("join_leave", 0.0)]
+    assert main([*usual, *asked, "nobody"]) != 0
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "unknown_policy"
+    assert "newcomers" in error["hint"]
 
 
 def test_a_scenario_that_the_folder_cannot_show_is_skipped_or_named(tmp_path: Path) -> None:
