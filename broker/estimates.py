@@ -9,11 +9,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from outrider.broker.codec import encode
 from outrider.broker.errors import InvalidTask
-from outrider.broker.facts import TaskFacts
-from outrider.broker.messages import DEFAULT_PRIORITY, LONGEST_TASK_S, VERSION, check_label
+from outrider.broker.facts import TaskFacts, facts_of
+from outrider.broker.messages import DEFAULT_PRIORITY, LONGEST_TASK_S, VERSION, TaskEnvelope, check_label
 from outrider.broker.routing import Candidate
 from outrider.broker.subjects import check_name, check_priority
+
+
+def facts_when_queued(kind: str, payload: Any, priority: int, requires: tuple[str, ...]) -> TaskFacts:
+    """What will be known of such a task once it is queued: its size is that of the whole envelope."""
+    task_id = "0" * 32
+    envelope = TaskEnvelope(kind, payload, task_id, priority, requires=requires, submitted_at=1.0)
+    return facts_of(payload, len(encode(envelope)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from outrider.broker.codec import dump
 from outrider.broker.errors import InvalidTask, NobodyAnswers, Refused, TimedOut
-from outrider.broker.estimates import CanMeet, Estimate, EstimateRequest
-from outrider.broker.facts import facts_of
+from outrider.broker.estimates import CanMeet, Estimate, EstimateRequest, facts_when_queued
 from outrider.broker.messages import DEFAULT_PRIORITY, Done, TaskEnvelope
 from outrider.broker.views import AgentView, OrchestratorStats
 from outrider.client.asking import Asker
@@ -56,8 +54,9 @@ class FleetCalls:
         Only sizes of the payload are sent. With `deadline_s` the answer says whether it can be met.
         Raises UnknownKind, InvalidTask or InvalidName.
         """
-        facts = facts_of(payload, len(dump(payload)))
-        request = EstimateRequest(kind, None, priority, deadline_s, tuple(requires), limit_key, facts)
+        labels = tuple(requires)
+        facts = facts_when_queued(kind, payload, priority, labels)
+        request = EstimateRequest(kind, None, priority, deadline_s, labels, limit_key, facts)
         return await self._asker.estimate(request.check())
 
     async def _foreseen(

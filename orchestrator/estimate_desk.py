@@ -11,8 +11,8 @@ import uuid
 from outrider.broker.codec import decode, encode, load
 from outrider.broker.connection import ApiError, Connection
 from outrider.broker.errors import OutriderError, UnknownKind, error_from_wire
-from outrider.broker.estimates import Estimate, EstimateBasis, EstimateRequest
-from outrider.broker.facts import TaskFacts, facts_of
+from outrider.broker.estimates import Estimate, EstimateBasis, EstimateRequest, facts_when_queued
+from outrider.broker.facts import TaskFacts
 from outrider.broker.routing import RouteAgent, RouteAnswer, RouteRequest, RouteTask
 from outrider.broker.schema import from_map
 from outrider.broker.streams import NOT_FOUND
@@ -44,7 +44,9 @@ class EstimateDesk:
             known = ", ".join(sorted(memory.agents.declared)) or "none so far"
             raise UnknownKind(f"no agent ever declared kind {request.kind!r}; known kinds: {known}")
         ahead = await self._ahead(request.kind, request.priority)
-        facts = request.facts or facts_of(request.payload, len(data))
+        facts = request.facts or facts_when_queued(
+            request.kind, request.payload, request.priority, request.requires
+        )
         agents = estimating.able(memory, request)
         asked = estimating.offered(agents, ahead, request.kind, memory.thresholds.most_candidates)
         forecast = await self._by_router(request, facts, asked) if asked else None

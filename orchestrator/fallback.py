@@ -6,11 +6,14 @@ Pure. It knows no model: an agent's own average service time, stretched by how f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from heapq import nsmallest
 
 from outrider.broker.routing import Candidate, Choice, RouteAgent, RouteReason
 from outrider.orchestrator.retry import draw
 
 UNKNOWN_S = 1.0
+MOST_SHOWN = 5
+"""Candidates that the ledger keeps of a choice."""
 SPREAD = 2.5
 """p90 over p50 where nothing better is known."""
 
@@ -30,19 +33,19 @@ def choose(
     """
     known = [agent.mean_s[kind] for agent in agents if kind in agent.mean_s]
     typical_s = sum(known) / len(known) if known else UNKNOWN_S
-    best: list[RouteAgent] = []
-    best_s = 0.0
-    for agent in agents:
-        used = taken.get(agent.agent_id, 0)
-        if agent.free - used <= 0:
-            continue
-        finish_s = expected_s(agent, kind, typical_s, used)
-        if not best or finish_s < best_s:
-            best, best_s = [agent], finish_s
-        elif finish_s == best_s:
-            best.append(agent)
-    if not best:
+    able = [
+        (expected_s(agent, kind, typical_s, taken.get(agent.agent_id, 0)), agent.agent_id)
+        for agent in agents
+        if agent.free > taken.get(agent.agent_id, 0)
+    ]
+    if not able:
         return None
-    agent_id = best[int(draw(task_id, 0) * len(best))].agent_id
-    candidate = Candidate(agent_id, 0.0, best_s, best_s * SPREAD, best_s)
-    return Choice(task_id, agent_id, best_s, best_s * SPREAD, best_s, reason, (candidate,))
+    best_s = min(able)[0]
+    best = [agent_id for finish_s, agent_id in able if finish_s == best_s]
+    agent_id = best[int(draw(task_id, 0) * len(best))]
+    others = nsmallest(MOST_SHOWN - 1, (one for one in able if one[1] != agent_id))
+    candidates = tuple(
+        Candidate(name, 0.0, finish_s, finish_s * SPREAD, finish_s)
+        for finish_s, name in [(best_s, agent_id), *others]
+    )
+    return Choice(task_id, agent_id, best_s, best_s * SPREAD, best_s, reason, candidates)

@@ -24,7 +24,6 @@ from outrider.broker.routing import (
 from outrider.router.beliefs import AgentStats, KindStats, benefit_of_doubt, seconds_of
 from outrider.router.config import RouterSettings
 from outrider.router.decision import TIE_BREAK, draw, draw_for, hash_of
-from outrider.router.failures import BESIDE_PROBE
 from outrider.router.features import AgentAtKind, agent_at_kind, lone_rows, task_values
 from outrider.router.predictor import (
     Grid,
@@ -161,10 +160,8 @@ def _wait_s(place: _Place, retry_s: float, now: float) -> float:
     """Expected seconds until an attempt that succeeds starts, as `predictor.waiting` has it."""
     stats = place.stats
     queued = stats.wait_s / (stats.wait_load + 1.0) * (place.beside + 1.0)
-    failures = stats.failures
-    beside_probe = place.beside > 0 and failures.is_probed(now)
-    retries = BESIDE_PROBE if beside_probe else failures.retries(now)
-    return queued + retries * (retry_s + failures.lost_s) + place.later_s
+    retries = stats.failures.retries_beside(place.beside, now)
+    return queued + retries * (retry_s + stats.failures.lost_s) + place.later_s
 
 
 def _first(task_id: str, places: Sequence[_Place], costs: Sequence[float]) -> int:

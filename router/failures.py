@@ -15,6 +15,9 @@ PROBE_FROM = 2
 """After so many failures in a row an agent gets one attempt at a time, until one succeeds."""
 PROBE_FOR_S = 1800.0
 """That ends after so long without any attempt."""
+FIRST_REST_S, LONGEST_REST_S = 0.5, 15.0
+"""Pause before the next probe; doubles with each further failure in a row. What fails at once would else be
+probed by one task after the other."""
 
 
 def faded(value: float, age_s: float, half_life_s: float) -> float:
@@ -27,8 +30,8 @@ def retries_for(failing: float) -> float:
     return 1.0 / (1.0 - failing) - 1.0
 
 
-BESIDE_PROBE = retries_for(0.99)
-"""Retries that a place beside a probe is reckoned with: only where there is no other it is taken."""
+BARRED = retries_for(0.99)
+"""Retries that a place is reckoned with beside a probe, or before the next: only for want of another."""
 
 
 @dataclass(slots=True)
@@ -58,6 +61,17 @@ class Failures:
     def is_probed(self, now: float) -> bool:
         """Whether it failed so often in a row, and lately, that one attempt at a time is enough."""
         return self.in_a_row >= PROBE_FROM and now - self.at < PROBE_FOR_S
+
+    def is_resting(self, now: float) -> bool:
+        """Whether it is too early for the next probe."""
+        more = self.in_a_row - PROBE_FROM
+        return more >= 0 and now - self.at < min(LONGEST_REST_S, FIRST_REST_S * 2.0 ** min(more, 9))
+
+    def retries_beside(self, busy: int, now: float) -> float:
+        """The same for a place beside `busy` attempts, if it is only probed."""
+        if self.is_resting(now) or (busy > 0 and self.is_probed(now)):
+            return BARRED
+        return self.retries(now)
 
     def succeeded(self, at: float) -> None:
         if self.count:

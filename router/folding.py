@@ -19,6 +19,8 @@ from outrider.router import second
 from outrider.router.statistics import Attempt, Statistics
 
 PREDICTED = frozenset({RouteReason.MODEL, RouteReason.EXPLORE, RouteReason.COLD, RouteReason.ONLY_CANDIDATE})
+NOT_THE_AGENTS_FAULT = frozenset({"invalid_input", "too_large", "malformed", "poison", "interrupted"})
+"""Classes of errors that say nothing of how the agent will do with another task."""
 COUNTED_AS_FAILURE = frozenset({"lost", "timed_out"})
 ENDS_ATTEMPT = frozenset({"rejected", "lost", "timed_out"})
 ENDS_TASK = frozenset({"dead", "cancelled", "expired"})
@@ -84,7 +86,7 @@ def _read(
 ) -> Began | Finished | None:
     kind = body.get("type")
     if where.role == "agent":
-        return _read_outcome(statistics, where, from_map(_Outcome, body), kind == "succeeded", seq, at)
+        return _read_outcome(statistics, where, body, kind == "succeeded", seq, at)
     if kind == "assigned":
         return Began(_attempt(statistics, where.task_id, from_map(_Assigned, body), seq, at))
     if kind == "hedged":
@@ -123,19 +125,30 @@ def _attempt(statistics: Statistics, task_id: str, entry: _Assigned, seq: int, a
 
 
 def _read_outcome(
-    statistics: Statistics, where: LedgerAddress, outcome: _Outcome, succeeded: bool, seq: int, at: float
+    statistics: Statistics, where: LedgerAddress, body: dict[str, Any], succeeded: bool, seq: int, at: float
 ) -> Finished | None:
+    outcome = from_map(_Outcome, body)
     attempt = second.of_agent(statistics, where.task_id, where.writer)
     if attempt is None or attempt.epoch != outcome.epoch or attempt.agent_id != where.writer:
         statistics.ignored += 1
         return None
     statistics.forgotten(attempt.task_id)
     if not succeeded:
-        statistics.failed(attempt, at)
+        if _is_agents_fault(body, attempt, at):
+            statistics.failed(attempt, at)
         second.move(statistics, where.task_id, seq)
         return None
     second.over(statistics, where.task_id)
     return Finished(attempt, outcome.service_s)
+
+
+def _is_agents_fault(body: dict[str, Any], attempt: Attempt, at: float) -> bool:
+    """Whether a failure speaks of the agent: not if the task was to blame, or had too little time."""
+    error = body.get("error")
+    error_class = error.get("error_class") if isinstance(error, dict) else None
+    if error_class == "timeout" and attempt.p90_s is not None and at - attempt.at < attempt.p90_s:
+        return False
+    return error_class not in NOT_THE_AGENTS_FAULT
 
 
 def learn(statistics: Statistics, event: Began | Finished | None, stored_at: float) -> None:

@@ -23,7 +23,7 @@ from outrider.router.beliefs import (
     prior,
     seconds_of,
 )
-from outrider.router.failures import BESIDE_PROBE
+from outrider.router.failures import BARRED
 from outrider.router.features import agent_at_kind, pair_rows, task_values
 from outrider.router.flat_forest import FlatForest
 from outrider.router.statistics import Statistics
@@ -53,6 +53,8 @@ class Fleet:
     """Mean seconds that one of them takes."""
     is_probed: NDArray[np.bool_]
     """Failed several times in a row: one attempt at a time, until one succeeds."""
+    is_resting: NDArray[np.bool_]
+    """Of these, those that it is too early to probe again."""
     skew: Values
     """By which factor the mean of an agent's service seconds is above their median."""
     widen: Values
@@ -89,6 +91,7 @@ def fleet_view(agents: Sequence[RouteAgent], statistics: Statistics, now: float)
         np.array([s.failures.retries(now) for s in stats]),
         np.array([s.failures.lost_s for s in stats]),
         np.array([s.failures.is_probed(now) for s in stats]),
+        np.array([s.failures.is_resting(now) for s in stats]),
         np.array([s.skew for s in stats]),
         np.array([statistics.widen + s.widen for s in stats]),
         now,
@@ -193,7 +196,8 @@ def waiting(
     """
     busy = beside(fleet, agent, extra)
     queued: Values = fleet.wait_s[agent] * (busy + 1.0)
-    retries = np.where(fleet.is_probed[agent] & (busy > 0), BESIDE_PROBE, fleet.retries[agent])
+    is_barred = fleet.is_resting[agent] | (fleet.is_probed[agent] & (busy > 0))
+    retries = np.where(is_barred, BARRED, fleet.retries[agent])
     queued += retries * (p50 * retry_factor(view.kind) + fleet.lost_s[agent])
     return queued
 

@@ -149,18 +149,23 @@ class Turn:
         found = {}
         for number, task in enumerate(self._tasks):
             among = unknown[door_of(task)]
-            if len(among) and draw(task.task_id, "explore") < rate:
+            is_first = task.attempt == 1
+            if len(among) and is_first and draw(task.task_id, "explore") < rate:
                 order = draws(task.task_id, self._batch.hashes[among])
                 found[number] = int(among[order.argmin()])
         return found
 
     def _hardly_known(self, door: Door) -> Indexes:
-        """Agents that could take such a task, are hardly known at all, and are not the only ones."""
+        """Agents that could take such a task, are hardly known at all, and are not the only ones.
+
+        One that failed before it ever succeeded is known well enough: it is tried when that is forgotten.
+        """
         if self._able[door] < 2:
             return np.empty(0, np.intp)
         able = self._batch.allowed_for(door) & (self._free > 0)
         seen = np.maximum(self._batch.view(door[0]).count, self._batch.fleet.count)
-        return np.flatnonzero(able & (seen < WELL_KNOWN))
+        never_failed = self._batch.fleet.retries == 0.0
+        return np.flatnonzero(able & never_failed & (seen < WELL_KNOWN))
 
     def _shortlist(self) -> tuple[Indexes, Indexes, Numbers, dict[str, Indexes]]:
         """The slots worth asking about: agents, places, seconds until free, and those of each kind."""

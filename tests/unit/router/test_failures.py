@@ -5,7 +5,7 @@ import pytest
 from outrider.broker.facts import TaskFacts
 from outrider.broker.routing import RouteAgent, RouteRequest, RouteTask
 from outrider.router.config import RouterSettings
-from outrider.router.failures import PROBE_FOR_S, Failures
+from outrider.router.failures import LONGEST_REST_S, PROBE_FOR_S, Failures
 from outrider.router.routing import route
 from outrider.router.statistics import Attempt, Statistics
 from tests.unit.router.test_routing import PREDICTOR
@@ -75,6 +75,22 @@ def test_an_agent_that_failed_is_tried_again_by_one_task_at_a_time() -> None:
     assert fleet.chosen(fast=1) == ["slow"]
     fleet.end("fast", True)
     assert "fast" in fleet.chosen(fast=1)
+
+
+def test_what_fails_at_once_is_probed_less_and_less_often() -> None:
+    """A task that is sent there is lost time for its client, however short it is."""
+    fleet = Fleet("refuses", "works")
+    for _ in range(40):
+        fleet.end("works", True, 5.0)
+    probes = 0
+    for _ in range(300):
+        if fleet.chosen() == ["refuses"]:
+            probes += 1
+            fleet.end("refuses", False, 0.01)
+        fleet.now += 0.1
+    assert 3 <= probes <= 8
+    fleet.now += LONGEST_REST_S
+    assert fleet.chosen() == ["refuses"], "and it may come back"
 
 
 def test_an_agent_that_only_failed_gets_work_when_there_is_no_other() -> None:

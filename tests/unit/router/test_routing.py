@@ -97,6 +97,20 @@ def test_hardly_known_agents_are_tried_within_the_budget() -> None:
     assert set(found) == {RouteReason.MODEL}
 
 
+def test_no_second_attempt_is_spent_on_exploring() -> None:
+    both, known = (agent("good"), agent("new")), learned({"good": 0.01})
+    for attempt, expected in ((1, RouteReason.EXPLORE), (2, RouteReason.MODEL)):
+        (choice,) = answer((task("x", attempt=attempt),), both, known, explore_rate=1.0).choices
+        assert choice.reason is expected
+
+
+def test_an_agent_that_only_ever_failed_is_not_explored() -> None:
+    known = learned({"good": 0.01})
+    known.failed(Attempt("f", "new", "chat", FACTS, 4, 0, None, 1, 99.0), 99.5)
+    (choice,) = answer(tasks(1), (agent("good"), agent("new")), known, explore_rate=1.0).choices
+    assert choice.agent_id == "good"
+
+
 def test_an_agent_that_fails_fast_attracts_no_work() -> None:
     statistics = learned({"steady": 2.0, "flaky": 1.5})
     attempt = Attempt("f", "flaky", "chat", FACTS, 4, 0, None, 1, 0.0)

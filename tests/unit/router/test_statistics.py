@@ -48,8 +48,15 @@ class Ledger:
         entry = Succeeded(task_id, 1, agent, epoch, service_s=seconds)
         self.add(SUBJECTS.ledger_agent(task_id, writer or agent), entry, after_s=seconds)
 
-    def fail(self, task_id: str, agent: str, epoch: int, seconds: float) -> None:
-        error = AttemptError(ErrorClass.RATE_LIMITED, "429", True)
+    def fail(
+        self,
+        task_id: str,
+        agent: str,
+        epoch: int,
+        seconds: float,
+        why: ErrorClass = ErrorClass.RATE_LIMITED,
+    ) -> None:
+        error = AttemptError(why, "why", True)
         entry = Failed(task_id, 1, agent, epoch, error, service_s=seconds)
         self.add(SUBJECTS.ledger_agent(task_id, agent), entry, after_s=seconds)
 
@@ -125,6 +132,29 @@ def test_a_lost_attempt_counts_as_failure_and_a_rejected_one_does_not() -> None:
         found = ledger.folded()
         assert (found.agent("a").failures.count > 0) is failing
         assert not found.running
+
+
+@pytest.mark.parametrize(
+    ("why", "seconds", "counts"),
+    [
+        (ErrorClass.PROVIDER, 0.1, True),
+        (ErrorClass.HANDLER, 0.1, True),
+        (ErrorClass.INVALID_INPUT, 0.1, False),
+        (ErrorClass.TOO_LARGE, 0.1, False),
+        (ErrorClass.INTERRUPTED, 0.1, False),
+        (ErrorClass.TIMEOUT, 1.0, False),
+        (ErrorClass.TIMEOUT, 9.0, True),
+    ],
+)
+def test_what_the_task_is_to_blame_for_is_not_held_against_the_agent(
+    why: ErrorClass, seconds: float, counts: bool
+) -> None:
+    """A deadline that no agent could keep says nothing of the one that had the task."""
+    ledger = Ledger()
+    ledger.fail("t1", "a", ledger.assign("t1", "a", p90_s=4.0), seconds, why)
+    found = ledger.folded()
+    assert (found.agent("a").failures.count > 0) is counts
+    assert not found.running
 
 
 def test_drift_follows_a_change_at_once_and_fades_unconfirmed() -> None:
