@@ -119,7 +119,8 @@ def evaluate(
     Raises MissingExtra, DataUnusable or UnknownPolicy.
     """
     _need_packages()
-    from outrider.router.evaluation.run import POLICIES, Plan  # noqa: PLC0415
+    from outrider.router.evaluation.names import POLICIES  # noqa: PLC0415
+    from outrider.router.evaluation.run import Plan  # noqa: PLC0415
     from outrider.router.evaluation.run import evaluate as run  # noqa: PLC0415
 
     return run(folder, Plan(policies=policies or POLICIES, **plan), tell)

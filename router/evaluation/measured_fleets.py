@@ -17,10 +17,10 @@ from outrider.router.evaluation.measured_world import (
     newest_models,
     split_prompts,
 )
-from outrider.router.evaluation.records import DataUnusable, Records
+from outrider.router.evaluation.records import Records
+from outrider.router.evaluation.tables import DataUnusable
 from outrider.router.evaluation.world import World
 
-MEASURED_SCENARIOS = ("base", "known", "newcomers")
 FLEET_SIZE = (4, 16)
 
 MakeWorld = Callable[[int], tuple[World, Known]]

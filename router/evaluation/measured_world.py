@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from outrider.router.evaluation.records import Call, DataUnusable, Prompt, Records, Request
+from outrider.router.evaluation.records import Call, Prompt, Records, Request
+from outrider.router.evaluation.tables import DataUnusable
 from outrider.router.evaluation.world import Outcome, SimAgent, SimTask, World
 
 HISTORY_SHARE = 3

@@ -5,30 +5,21 @@ Knows file names and columns, nothing of fleets or policies. Only calls, prompts
 
 from __future__ import annotations
 
-import csv
-import gzip
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from outrider.broker.errors import OutriderError
 from outrider.broker.facts import TaskFacts
+from outrider.router.evaluation.names import TRACES
+from outrider.router.evaluation.tables import DataUnusable, NotUsed, Row, Tell, is_folder, read_table
 
 Numbers = NDArray[np.float64]
-TRACES = ("conv", "code")
 Prompt = tuple[str, int]
 """Category and number: the name of a prompt."""
-
-
-class DataUnusable(OutriderError):
-    """The folder lacks a file or a column that an evaluation needs."""
-
-    code = "data_unusable"
-    default_hint = "docs/router.md, section Evaluation, names the files and their columns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,42 +58,28 @@ class Records:
     """Run, then model, then its calls in the order in which they were made."""
     facts: dict[Prompt, TaskFacts]
     traces: dict[str, list[Request]]
+    """Those that can be used: two requests at different times at least."""
+    lacking: dict[str, str] = field(default_factory=dict)
+    """Why a file of which an evaluation can do without is of no use, by its name."""
     replies: dict[str, list[Reply]] = field(default_factory=dict)
     slowdown: Numbers = field(default_factory=lambda: np.ones(1))
     """By which factor a token takes longer beside 0, 1, 2, ... others."""
 
 
-def read_records(folder: Path) -> Records:
-    """Raises DataUnusable when the folder lacks what every evaluation needs."""
-    if not folder.is_dir():
+def read_records(folder: Path, tell: Tell = lambda _: None) -> Records:
+    """Raises DataUnusable when the folder lacks what every evaluation needs, or a file is damaged.
+
+    `tell` hears of files whose rows cannot all be used.
+    """
+    if not is_folder(folder):
         raise DataUnusable(f"{folder} is not a folder")
-    facts = _facts(folder)
-    traces = {name: _trace(folder, f"azure_llm_2023_{name}") for name in TRACES}
-    return Records(
-        _runs(folder, facts),
-        facts,
-        {name: trace for name, trace in traces.items() if trace},
-        _replies(folder),
-        _slowdown(folder),
-    )
-
-
-def _rows(folder: Path, name: str, columns: str, *, is_needed: bool = True) -> Iterator[dict[str, str]]:
-    packed, plain = folder / f"{name}.csv.gz", folder / f"{name}.csv"
-    if not packed.exists() and not plain.exists():
-        if is_needed:
-            raise DataUnusable(f"{packed} is missing")
-        return
-    with (
-        gzip.open(packed, "rt", encoding="utf-8", newline="")
-        if packed.exists()
-        else plain.open(encoding="utf-8", newline="")
-    ) as file:
-        reader = csv.DictReader(file)
-        missing = set(columns.split()) - set(reader.fieldnames or ())
-        if missing:
-            raise DataUnusable(f"{name} lacks the columns {', '.join(sorted(missing))}")
-        yield from reader
+    facts = _facts(folder, tell)
+    records = Records(_runs(folder, facts, tell), facts, {})
+    for name in TRACES:
+        _add_trace(records, name, folder, tell)
+    _add_replies(records, folder, tell)
+    records.slowdown = _slowdown(folder, tell)
+    return records
 
 
 def _name(text: str) -> str:
@@ -110,68 +87,83 @@ def _name(text: str) -> str:
     return re.sub(r"[^a-zA-Z0-9_-]", "_", text)[:64] or "unnamed"
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
+def _prompt(row: Row) -> Prompt:
+    return _name(row.text("category")), row.key("idx")
 
 
-def _facts(folder: Path) -> dict[Prompt, TaskFacts]:
+def _facts(folder: Path, tell: Tell) -> dict[Prompt, TaskFacts]:
     """What is known of each prompt before it is sent."""
-    found = {}
-    for row in _rows(folder, "bfcl_prompts", "category idx q_chars func_chars"):
-        question, functions = int(_number(row["q_chars"])), int(_number(row["func_chars"]))
-        found[_name(row["category"]), int(row["idx"])] = TaskFacts(
-            payload_bytes=question + functions, prompt_chars=question, messages=1
-        )
-    return found
+
+    def make(row: Row) -> tuple[Prompt, TaskFacts]:
+        question, functions = row.size("q_chars"), row.size("func_chars")
+        return _prompt(row), TaskFacts(payload_bytes=question + functions, prompt_chars=question, messages=1)
+
+    found = read_table(folder, "bfcl_prompts", "category idx q_chars func_chars", make, tell)
+    if not found:
+        raise DataUnusable("bfcl_prompts has no row that can be used")
+    return dict(found)
 
 
-def _runs(folder: Path, facts: dict[Prompt, TaskFacts]) -> dict[str, dict[str, list[Call]]]:
+def _runs(folder: Path, facts: dict[Prompt, TaskFacts], tell: Tell) -> dict[str, dict[str, list[Call]]]:
     runs: dict[str, dict[str, list[Call]]] = {}
-    for row in _rows(folder, "bfcl_latency", "run model category idx latency_s"):
-        prompt, seconds = (_name(row["category"]), int(row["idx"])), _number(row["latency_s"])
-        if prompt in facts and seconds > 0:
-            call = Call(prompt, seconds, row.get("correct") == "1" and row.get("err") != "1")
-            runs.setdefault(row["run"], {}).setdefault(_name(row["model"]), []).append(call)
+
+    def add(row: Row) -> None:
+        run, model, prompt = row.text("run"), _name(row.text("model")), _prompt(row)
+        seconds = row.positive("latency_s")
+        if prompt not in facts:
+            raise NotUsed("of prompts that bfcl_prompts does not have")
+        call = Call(prompt, seconds, row.values.get("correct") == "1" and row.values.get("err") != "1")
+        runs.setdefault(run, {}).setdefault(model, []).append(call)
+
+    read_table(folder, "bfcl_latency", "run model category idx latency_s", add, tell)
     if not runs:
-        raise DataUnusable("bfcl_latency holds no call of a prompt in bfcl_prompts")
+        raise DataUnusable("bfcl_latency holds no usable call of a prompt in bfcl_prompts")
     return dict(sorted(runs.items()))
 
 
-def _trace(folder: Path, name: str) -> list[Request]:
-    rows = _rows(folder, name, "t_s context_tokens generated_tokens", is_needed=name.endswith("conv"))
-    return [
-        Request(
-            _number(row["t_s"]), int(_number(row["context_tokens"])), int(_number(row["generated_tokens"]))
-        )
-        for row in rows
-    ]
+def _add_trace(records: Records, name: str, folder: Path, tell: Tell) -> None:
+    def make(row: Row) -> Request:
+        return Request(row.number("t_s"), row.size("context_tokens"), row.size("generated_tokens"))
+
+    file, columns = f"azure_llm_2023_{name}", "t_s context_tokens generated_tokens"
+    trace = read_table(folder, file, columns, make, tell, is_needed=name == "conv")
+    if trace is None:
+        records.lacking[file] = f"there is no {file} file"
+    elif not any(late.at > early.at for early, late in pairwise(trace)):
+        records.lacking[file] = f"{file} needs two requests, one later than the other"
+        if not trace:
+            records.lacking[file] = f"{file} has no row that can be used"
+    else:
+        records.traces[name] = trace
 
 
-def _replies(folder: Path) -> dict[str, list[Reply]]:
-    found: dict[str, list[Reply]] = {}
-    columns = "provider model_size ttft_s itl_s e2e_s error_code"
-    for row in _rows(folder, "llmperf_leaderboard_2023", columns, is_needed=False):
-        reply = Reply(
-            _number(row["ttft_s"]),
-            _number(row["itl_s"]),
-            _number(row["e2e_s"]),
-            int(_number(row["error_code"])),
-        )
-        found.setdefault(_name(f"{row['provider']}-{row['model_size']}"), []).append(reply)
-    return found
+def _add_replies(records: Records, folder: Path, tell: Tell) -> None:
+    def add(row: Row) -> None:
+        error = int(row.number("error_code", 0.0))
+        # Of a refusal nothing was measured.
+        times = [0.0] * 3 if error else [row.positive("e2e_s"), row.number("ttft_s"), row.number("itl_s")]
+        whole_s, first_s, between_s = times
+        name = _name(f"{row.text('provider')}-{row.text('model_size')}")
+        records.replies.setdefault(name, []).append(Reply(first_s, between_s, whole_s, error))
+
+    file, columns = "llmperf_leaderboard_2023", "provider model_size ttft_s itl_s e2e_s error_code"
+    if read_table(folder, file, columns, add, tell, is_needed=False) is None:
+        records.lacking[file] = f"there is no {file} file"
+    elif not records.replies:
+        records.lacking[file] = f"{file} has no row that can be used"
 
 
-def _slowdown(folder: Path) -> Numbers:
+def _slowdown(folder: Path, tell: Tell) -> Numbers:
     """Median over machines of milliseconds a token at each batch size, relative to a batch of one."""
     columns = "hardware batch_size ms_per_token tensor_parallel prompt_size"
     cells: dict[str, dict[int, list[float]]] = {}
-    for row in _rows(folder, "splitwise_perf_model", columns, is_needed=False):
-        machine = f"{row['hardware']} {row['tensor_parallel']} {row['prompt_size']}"
-        cell = cells.setdefault(machine, {}).setdefault(int(_number(row["batch_size"])), [])
-        cell.append(_number(row["ms_per_token"]))
+
+    def add(row: Row) -> None:
+        machine = " ".join(row.text(part) for part in ("hardware", "tensor_parallel", "prompt_size"))
+        size, token_ms = int(row.positive("batch_size")), row.positive("ms_per_token")
+        cells.setdefault(machine, {}).setdefault(size, []).append(token_ms)
+
+    read_table(folder, "splitwise_perf_model", columns, add, tell, is_needed=False)
     curves = [
         {size: float(np.median(values)) / float(np.median(sizes[1])) for size, values in sizes.items()}
         for sizes in cells.values()

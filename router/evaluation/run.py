@@ -3,54 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from outrider.broker.errors import OutriderError
+from outrider.broker.config import BadSettings
+from outrider.broker.errors import MissingExtra
 from outrider.router.config import RouterSettings
 from outrider.router.evaluation import baselines, knowing
 from outrider.router.evaluation.hedging import HedgedOutrider, simulation_of
 from outrider.router.evaluation.history import Known
 from outrider.router.evaluation.litellm_policies import litellm_policies
-from outrider.router.evaluation.measured_fleets import MEASURED_SCENARIOS, MakeWorld, MeasuredFleets
+from outrider.router.evaluation.measured_fleets import MakeWorld, MeasuredFleets
+from outrider.router.evaluation.names import BENCHES, LOADS, POLICIES, TRACES, USUAL_SCENARIOS
 from outrider.router.evaluation.product import Outrider
-from outrider.router.evaluation.records import TRACES, DataUnusable, Records, read_records
+from outrider.router.evaluation.records import Records, read_records
 from outrider.router.evaluation.rows import Run, rows_of, run_of
 from outrider.router.evaluation.simulation import Policy
-from outrider.router.evaluation.stress_world import SCENARIOS, stress_world
+from outrider.router.evaluation.stress_world import TRACE, endpoints, stress_world
+from outrider.router.evaluation.tables import DataUnusable, Tell
 from outrider.router.evaluation.world import World
 
-POLICIES = (
-    "random",
-    "round_robin",
-    "least_outstanding",
-    "least_outstanding_per_slot",
-    "power_of_two",
-    "peak_ewma",
-    "prequal",
-    "litellm_latency",
-    "litellm_least_busy",
-    "table_drift",
-    "outrider",
-    "outrider_hedged",
-    "oracle",
-)
-LOADS = (0.5, 0.7, 0.85)
 STRESS_LOAD = 0.6
-BENCHES = {"R": MEASURED_SCENARIOS, "S": SCENARIOS}
-"""Each bench's scenarios."""
-USUAL_SCENARIOS = {"R": ("base",), "S": SCENARIOS}
 
 
-class UnknownPolicy(OutriderError):
+class UnknownPolicy(BadSettings):
     """No policy, bench, trace or scenario has this name."""
 
     code = "unknown_policy"
 
 
-Tell = Callable[[str], None]
+T = TypeVar("T")
 Make = Callable[[], Policy]
 
 
@@ -61,7 +45,7 @@ class Plan:
     fleets: int = 30
     seed: int = 1
     loads: Sequence[float] = LOADS
-    arrivals: Sequence[str] = ("conv", "code")
+    arrivals: Sequence[str] = TRACES
     benches: Sequence[str] = tuple(BENCHES)
     policies: Sequence[str] = POLICIES
     scenarios: Sequence[str] | None = None
@@ -79,19 +63,40 @@ class Setting:
 
 
 def evaluate(folder: Path, plan: Plan, tell: Tell = lambda _: None) -> dict[str, Any]:
-    """All rows. Raises DataUnusable when the folder lacks what is needed, UnknownPolicy for a wrong name."""
+    """All rows.
+
+    Raises UnknownPolicy for a wrong name, MissingExtra when no policy is left that can run here, DataUnusable
+    when the folder lacks what is needed or a file is damaged.
+    """
     _check(plan)
-    records = read_records(folder)
+    plan = _each_once(plan)
     skipped = [name for name in plan.policies if name.startswith("litellm") and not litellm_policies()]
     for name in skipped:
         tell(f"{name}: skipped, the package litellm is not installed")
     names = [name for name in plan.policies if name not in skipped]
+    if not names:
+        raise MissingExtra("no policy is left to run: the package litellm is not installed")
+    records = read_records(folder, tell)
     rows: list[dict[str, Any]] = []
     for setting in _settings(records, plan, tell):
         runs = _runs(setting, plan, names)
         rows += rows_of(runs, setting.about, plan.seed)
         tell(" ".join(f"{key} {value}" for key, value in setting.about.items()) + ": done")
     return {"rows": rows, "skipped": skipped, "fleets": plan.fleets, "seed": plan.seed}
+
+
+def _once(asked: Sequence[T]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(asked))
+
+
+def _each_once(plan: Plan) -> Plan:
+    return replace(
+        plan,
+        loads=_once(plan.loads),
+        arrivals=_once(plan.arrivals),
+        benches=_once(plan.benches),
+        policies=_once(plan.policies),
+    )
 
 
 def _check(plan: Plan) -> None:
@@ -139,7 +144,7 @@ def _measured_settings(records: Records, plan: Plan, skip: Tell) -> Iterator[Set
     traces = [name for name in plan.arrivals if name in records.traces]
     for name in plan.arrivals if scenarios else ():
         if name not in traces:
-            skip(f"bench R arrivals {name}: skipped, there is no azure_llm_2023_{name} file")
+            skip(f"bench R arrivals {name}: skipped, {records.lacking[f'azure_llm_2023_{name}']}")
     for scenario, trace, load in product(scenarios, traces, plan.loads):
         about = {"bench": "R", "arrivals": trace, "load": load, "scenario": scenario}
         yield Setting(about, fleets.worlds(trace, load, scenario))
@@ -158,11 +163,14 @@ def _possible(fleets: MeasuredFleets, scenarios: Sequence[str], skip: Tell) -> l
 
 def _stressed_settings(records: Records, plan: Plan, skip: Tell) -> Iterator[Setting]:
     scenarios = _scenarios("S", plan)
-    if scenarios and not records.replies:
-        skip("bench S: skipped, there is no llmperf_leaderboard_2023 file")
+    try:
+        endpoints(records)
+    except DataUnusable as error:
+        if scenarios:
+            skip(f"bench S: skipped, {error.message}")
         return
     for scenario in scenarios:
-        about = {"bench": "S", "arrivals": "conv", "load": STRESS_LOAD, "scenario": scenario}
+        about = {"bench": "S", "arrivals": TRACE, "load": STRESS_LOAD, "scenario": scenario}
         yield Setting(about, _stressed(records, scenario, plan))
 
 

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from outrider.broker.facts import TaskFacts
 from outrider.router.evaluation.history import Known, learn_history, shipped_predictor
 from outrider.router.evaluation.measured_world import arrival_times
-from outrider.router.evaluation.records import Call, DataUnusable, Records, Reply, Request
+from outrider.router.evaluation.records import Call, Records, Reply, Request
+from outrider.router.evaluation.tables import DataUnusable
 from outrider.router.evaluation.world import Outcome, SimAgent, SimTask, World
 
-SCENARIOS = ("base", "instant_429", "hangs", "outage", "drift_steps", "join_leave")
+TRACE = "conv"
+FEWEST_ANSWERS = 5
 HISTORY_CALLS = 60
 FLEET = (5, 10)
 MEASURED_PROMPT_TOKENS = 550.0
@@ -63,18 +65,27 @@ TROUBLES: dict[str, Trouble] = {
 }
 
 
+def endpoints(records: Records) -> dict[str, list[Reply]]:
+    """The answers of each endpoint that has enough. Raises DataUnusable for fewer than two, or no trace."""
+    for file in (f"azure_llm_2023_{TRACE}", "llmperf_leaderboard_2023"):
+        if file in records.lacking:
+            raise DataUnusable(records.lacking[file])
+    answers = {name: [r for r in found if not r.error] for name, found in records.replies.items()}
+    usable = {name: found for name, found in answers.items() if len(found) >= FEWEST_ANSWERS}
+    if len(usable) < 2:
+        raise DataUnusable(
+            f"llmperf_leaderboard_2023 has fewer than two endpoints with {FEWEST_ANSWERS} answers"
+        )
+    return usable
+
+
 def stress_world(records: Records, scenario: str, load: float, seed: int, count: int) -> tuple[World, Known]:
     """The fleet and its `count` tasks depend on the seed only; the scenario decides what goes wrong."""
     chooser = random.Random(f"stress {seed}")
-    replies = {
-        name: [r for r in found if not r.error and r.whole_s > 0] for name, found in records.replies.items()
-    }
-    usable = sorted(name for name, found in replies.items() if len(found) >= 5)
-    if len(usable) < 2 or "conv" not in records.traces:
-        raise DataUnusable("llmperf_leaderboard_2023 has fewer than two endpoints with five answers")
-    names = chooser.sample(usable, min(chooser.randint(*FLEET), len(usable)))
+    replies = endpoints(records)
+    names = chooser.sample(sorted(replies), min(chooser.randint(*FLEET), len(replies)))
     agents = [SimAgent(name, chooser.choice((2, 3, 4))) for name in names]
-    trace = records.traces["conv"]
+    trace = records.traces[TRACE]
     first = chooser.randrange(len(trace))
     asked = [trace[(first + number) % len(trace)] for number in range(count)]
     model = _Model([replies[name] for name in names], asked, records.slowdown.tolist(), seed)

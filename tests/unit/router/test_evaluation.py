@@ -14,10 +14,12 @@ import pytest
 from outrider.cli.main import main
 from outrider.router.evaluation.measured_fleets import MeasuredFleets
 from outrider.router.evaluation.measured_world import history_calls, split_prompts
-from outrider.router.evaluation.records import DataUnusable, read_records
-from outrider.router.evaluation.run import POLICIES, Plan, UnknownPolicy, evaluate, make_policy
+from outrider.router.evaluation.names import POLICIES
+from outrider.router.evaluation.names import STRESS_SCENARIOS as SCENARIOS
+from outrider.router.evaluation.records import read_records
+from outrider.router.evaluation.run import Plan, UnknownPolicy, evaluate, make_policy
 from outrider.router.evaluation.simulation import AgentNow, Placement, Policy, Simulation
-from outrider.router.evaluation.stress_world import SCENARIOS
+from outrider.router.evaluation.tables import DataUnusable
 from outrider.router.evaluation.world import Outcome, SimTask, World
 from tests.unit.router.measured_folder import MODELS, PROMPTS, make_folder
 

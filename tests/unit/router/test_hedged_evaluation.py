@@ -11,10 +11,12 @@ from outrider.broker.facts import TaskFacts
 from outrider.router.evaluation.hedging import HedgingSimulation, simulation_of
 from outrider.router.evaluation.history import Known, learn_history, shipped_predictor
 from outrider.router.evaluation.measured_fleets import MeasuredFleets
+from outrider.router.evaluation.names import POLICIES
+from outrider.router.evaluation.names import STRESS_SCENARIOS as SCENARIOS
 from outrider.router.evaluation.records import Call, Records, read_records
-from outrider.router.evaluation.run import POLICIES, Plan, evaluate, make_policy
+from outrider.router.evaluation.run import Plan, evaluate, make_policy
 from outrider.router.evaluation.simulation import Finished
-from outrider.router.evaluation.stress_world import SCENARIOS, stress_world
+from outrider.router.evaluation.stress_world import stress_world
 from outrider.router.evaluation.world import Outcome, SimAgent, SimTask, World
 from tests.unit.router.measured_folder import make_folder
 
