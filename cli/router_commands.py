@@ -7,28 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from outrider.cli.config import surroundings
+from outrider.cli.evaluation_text import report_text
 from outrider.cli.exit_codes import OK
 from outrider.cli.interruptible import run_interruptibly
 from outrider.cli.output import data, document, note, seconds, table
 from outrider.cli.parser import Commands, add_command, count, names, positive
+from outrider.router.evaluation.names import (
+    BENCHES,
+    LOADS,
+    MEASURED_SCENARIOS,
+    POLICIES,
+    STRESS_SCENARIOS,
+    TRACES,
+)
 
 EXAMPLE = "outrider router eval --data ../data --fleets 30 --json"
-COLUMNS = {
-    "MEAN s": "mean_s",
-    "P95 s": "p95_s",
-    "P99 s": "p99_s",
-    "GOOD": "goodput",
-    "OVER LEAST": "ratio_to_least_outstanding",
-    "OVER PEAK": "ratio_to_peak_ewma",
-    "P99 OVER PEAK": "p99_ratio_to_peak_ewma",
-    "GAP CLOSED": "gap_closed",
-    "P50 COVERS": "p50_coverage",
-    "P90 COVERS": "p90_coverage",
-    "FAILURES": "failures",
-    "DECISION ms": "decision_ms",
-}
-
-
 WORDS = {
     "model": " (best by prediction)",
     "explore": " (tried, because little or nothing new is known of it)",
@@ -36,17 +29,28 @@ WORDS = {
 }
 
 
+NAMES = f"""What can be named:
+
+  benches    R, measured calls, and S, modelled stress
+  arrivals   {" ".join(TRACES)}
+  scenarios  of R: {" ".join(MEASURED_SCENARIOS)}
+             of S: {" ".join(STRESS_SCENARIOS)}
+  policies   {" ".join(POLICIES[:6])}
+             {" ".join(POLICIES[6:10])}
+             {" ".join(POLICIES[10:])}"""
+
+
 def add_to(inner: Commands) -> None:
-    evaluate = add_command(inner, "eval", "compare routing policies on measured latencies", EXAMPLE)
+    evaluate = add_command(inner, "eval", "compare routing policies on measured latencies", EXAMPLE, NAMES)
     option = evaluate.add_argument
     option("--data", metavar="DIR", type=Path, required=True, help="folder of the files (docs/router.md)")
     option("--fleets", metavar="N", type=count, default=30, help="random fleets (default 30)")
     option("--seed", metavar="S", type=int, default=1, help="what fleets are drawn from (default 1)")
-    option("--bench", metavar="R,S", type=names, default=("R", "S"), help="R measured, S modelled")
-    option("--arrivals", metavar="NAMES", type=names, default=("conv", "code"), help="traces for R")
-    option("--loads", metavar="L,...", type=_loads, default=(0.5, 0.7, 0.85), help="loads for R")
-    option("--scenarios", metavar="NAMES", type=names, help="only these (default base and all of S's)")
-    option("--policies", metavar="NAMES", type=names, help="only these")
+    option("--bench", metavar="R,S", type=names, default=tuple(BENCHES), help="benches (default R,S)")
+    option("--arrivals", metavar="NAMES", type=names, default=TRACES, help="traces for R (default conv,code)")
+    option("--loads", metavar="L,...", type=_loads, default=LOADS, help="loads for R (default 0.5,0.7,0.85)")
+    option("--scenarios", metavar="NAMES", type=names, help="only these (default base of R and all of S)")
+    option("--policies", metavar="NAMES", type=names, help="only these (default all that can run here)")
     evaluate.set_defaults(run=_evaluate)
     example = "outrider router explain TASK_ID"
     explain = add_command(inner, "explain", "say why a task went to its agent", example)
@@ -62,6 +66,10 @@ def add_to(inner: Commands) -> None:
 def _loads(text: str) -> tuple[float, ...]:
     """Numbers above 0, separated by commas, for argparse."""
     return tuple(positive(load) for load in names(text))
+
+
+# argparse names the function in its message.
+_loads.__name__ = "loads"
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -81,21 +89,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     if hasattr(options, "json"):
         document(report)
     else:
-        _print_rows(report["rows"])
+        data(report_text(report["rows"]))
     return OK
-
-
-def _print_rows(rows: list[dict[str, Any]]) -> None:
-    benches = dict.fromkeys((r["bench"], r["arrivals"], r["load"], r["scenario"]) for r in rows)
-    for bench in benches:
-        here = [r for r in rows if (r["bench"], r["arrivals"], r["load"], r["scenario"]) == bench]
-        data("\nbench {} arrivals {} load {} scenario {} fleets {}".format(*bench, here[0]["fleets"]))
-        data(table(("POLICY", *COLUMNS), [_cells(row) for row in here]))
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    values = (row.get(name) for name in COLUMNS.values())
-    return [row["policy"], *("-" if value is None else f"{value:.3f}" for value in values)]
 
 
 async def _stats(options: argparse.Namespace) -> int:

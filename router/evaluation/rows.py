@@ -26,7 +26,7 @@ MEANS = (
     "failed_s",
     "hedged",
     "cancelled_s",
-    "busiest",
+    "largest_share",
     "p50_coverage",
     "p90_coverage",
 )
@@ -52,7 +52,7 @@ class Run:
     """Second attempts beside slow ones, for each task."""
     cancelled_s: float
     """Seconds of service that a second attempt made needless, or that were its own in vain, for each task."""
-    busiest: float
+    largest_share: float
     """Largest share of tasks that one agent ended."""
     shares: Mapping[str, float]
     p50_coverage: float
@@ -116,8 +116,7 @@ def _row(name: str, runs: Mapping[str, Sequence[Run]], seed: int) -> dict[str, A
     row |= {f: round(geometric(_column(own, f)), 4) for f in ("mean_s", "p50_s", "p95_s", "p99_s")}
     for f in MEANS:
         row[f] = _mean(_column(own, f))
-    decision_s = _mean(_column(own, "decision_s") * 1e3)
-    row["decision_ms"] = decision_s
+    row["decision_ms"] = _mean(_column(own, "decision_s") * 1e3)
     row["share_of_agents"] = dict(own[0].shares) if len(own) == 1 else None
     for other in ("least_outstanding", "peak_ewma", "oracle"):
         if other in runs:
@@ -132,13 +131,13 @@ def _row(name: str, runs: Mapping[str, Sequence[Run]], seed: int) -> dict[str, A
         row["failures_over_peak_ewma"] = (
             round(float(_column(own, "failures").sum() / failed), 4) if failed else None
         )
-    if {"peak_ewma", "oracle", "least_outstanding"} <= set(runs):
-        row["gap_closed"] = _gap_closed(name, runs)
+    if {"peak_ewma", "oracle"} <= set(runs):
+        row["gap_closed"] = _gap_closed(own, runs["peak_ewma"], runs["oracle"])
     return row
 
 
-def _gap_closed(name: str, runs: Mapping[str, Sequence[Run]]) -> float | None:
-    """How much of the way from peak-EWMA to the oracle, in geometric ratios to least outstanding."""
-    usual = _column(runs["least_outstanding"], "mean_s")
-    own, peak, oracle = (geometric(_column(runs[n], "mean_s") / usual) for n in (name, "peak_ewma", "oracle"))
-    return round((peak - own) / (peak - oracle), 4) if abs(peak - oracle) > LEAST_S else None
+def _gap_closed(own: Sequence[Run], peak: Sequence[Run], oracle: Sequence[Run]) -> float | None:
+    """How much of the way from peak-EWMA to the oracle, in geometric means; None if there is no way to go."""
+    usual = _column(peak, "mean_s")
+    shorter, shortest = (1 - geometric(_column(runs, "mean_s") / usual) for runs in (own, oracle))
+    return round(shorter / shortest, 4) if abs(shortest) > LEAST_S else None

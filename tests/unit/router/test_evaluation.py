@@ -229,6 +229,22 @@ def test_a_scenario_that_the_folder_cannot_show_is_skipped_or_named(tmp_path: Pa
     assert any("scenario known: skipped" in line for line in said)
 
 
+def test_the_gap_needs_no_other_policies_and_the_largest_share_is_told_for_many_fleets(
+    folder: Path, report: dict[str, Any]
+) -> None:
+    names = ("peak_ewma", "outrider", "oracle")
+    plan = Plan(2, loads=(0.7,), arrivals=("conv",), benches=("R",), policies=names)
+    found = evaluate(folder, plan)
+    for name in names:
+        assert row(found, name)["gap_closed"] == row(report, name)["gap_closed"]
+        assert row(found, name)["share_of_agents"] is None
+    assert row(found, "oracle")["gap_closed"] == 1
+    alone = [row(evaluate(folder, replace(plan, fleets=1)), name) for name in names]
+    for one in alone:
+        assert one["largest_share"] == pytest.approx(max(one["share_of_agents"].values()), abs=1e-4)
+    assert all(0 < row(found, name)["largest_share"] <= 1 for name in names)
+
+
 def test_a_folder_without_the_calls_is_named(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "none"):
         with pytest.raises(DataUnusable, match=r"bfcl_prompts|not a folder"):

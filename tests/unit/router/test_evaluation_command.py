@@ -1,13 +1,16 @@
 """The command `router eval`: what is asked for twice runs once, a wrong name is usage, no silent end."""
 
 import json
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from outrider.cli.evaluation_text import TIMES, report_text
 from outrider.cli.main import main
+from outrider.router.evaluation.names import MEASURED_SCENARIOS, POLICIES, STRESS_SCENARIOS, TRACES
 from tests.unit.router.measured_folder import make_folder
 
 
@@ -45,6 +48,39 @@ def test_a_wrong_name_is_a_wrong_command_line(
 def test_no_policy_left_is_an_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(folder, "--policies", "litellm_latency", "--json")) == 1
     assert "no policy is left to run" in answer(capsys)["error"]["message"]
+
+
+def test_the_tables_show_what_was_compared_in_120_columns(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policies = "random,least_outstanding_per_slot,least_outstanding,peak_ewma,outrider,oracle"
+    asked = ["--bench", "R", "--arrivals", "conv", "--loads", "0.7", "--policies", policies]
+    assert main(command(folder, *asked)) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 120
+    for heading in ("P50 s", "95 %", "REGRET", "GAP", "LARGEST SHARE"):
+        assert heading in text
+
+
+def test_a_table_is_no_wider_for_very_slow_policies_and_has_no_empty_column() -> None:
+    row = {
+        "policy": "least_outstanding_per_slot",
+        "fleets": 30,
+        "bench": "R",
+        "arrivals": "conv",
+        "load": 0.7,
+    }
+    row |= dict.fromkeys(TIMES.values(), 12_345.678) | {"ratio_to_peak_ewma_interval": [45.123, 187.654]}
+    lines = report_text([row | {"scenario": "base", "goodput": 0.5}]).splitlines()
+    assert max(map(len, lines)) <= 120
+    assert lines[-2].split() == ["POLICY", "GOOD"]
+
+
+def test_the_help_names_what_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["router", "eval", "--help"])
+    words = set(re.findall(r"[\w.,]+", capsys.readouterr().out))
+    assert words >= {*POLICIES, *TRACES, *MEASURED_SCENARIOS, *STRESS_SCENARIOS, "0.5,0.7,0.85", "conv,code"}
 
 
 def test_a_damaged_folder_is_an_error_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
