@@ -107,12 +107,18 @@ class Estimate:
         if self.deadline_s is None or self.can_meet in (None, CanMeet.YES):
             return None
         if self.p50_s is None or self.p90_s is None:
-            return f"nobody can tell whether the deadline of {self.deadline_s:g} s can be met: {self.warning}"
+            late = _seconds(self.deadline_s)
+            return f"nobody can tell whether the deadline of {late} can be met: {self.warning}"
         how = "cannot be met" if self.can_meet is CanMeet.NO else "will hardly be met"
-        return (
-            f"the deadline of {self.deadline_s:g} s {how}: predicted finish p50 {self.p50_s:.1f} s,"
-            f" p90 {self.p90_s:.1f} s"
-        )
+        late, p50, p90 = map(_seconds, (self.deadline_s, self.p50_s, self.p90_s))
+        return f"the deadline of {late} {how}: predicted finish p50 {p50}, p90 {p90}"
+
+
+def _seconds(value: float) -> str:
+    """Three digits that can be compared: deadlines and finishes are told alike."""
+    if value < 0.9995:
+        return f"{value * 1000:.3g} ms"
+    return f"{value:.3g} s" if value < 999.5 else f"{value:.0f} s"
 
 
 def can_meet(deadline_s: float, p50_s: float | None, p90_s: float | None) -> CanMeet:

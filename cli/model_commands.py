@@ -24,6 +24,7 @@ MODEL_COLUMNS = (
     "P90 COVERS",
 )
 NEWEST = 20
+NO_KEY = "the first `outrider router train` that has rows enough makes it; ask where models are trained"
 
 
 def add_to(inner: Commands) -> None:
@@ -58,11 +59,17 @@ async def _show_models(options: argparse.Namespace) -> int:
     if hasattr(options, "json"):
         document(found)
         return OK
-    note(f"{found['serves']} serves{', rolled back: train by hand to go on' if found['is_held'] else ''}")
+    held = ", rolled back: train by hand to go on" if found["is_held"] else ""
+    note(f"{_named(found['serves'], found)} serves{held}")
     data(table(MODEL_COLUMNS, [_model_cells(model) for model in found["models"]]))
     for decision in found["decisions"][-NEWEST:]:
-        data(_decision_text(decision))
+        data(_decision_text(decision, _named(decision["serves"], found)))
     return OK
+
+
+def _named(version: str, found: dict[str, Any]) -> str:
+    """The shipped model by both of its names: explanations and replays say its version."""
+    return f"shipped ({found['shipped']})" if version == "shipped" else version
 
 
 def _model_cells(model: dict[str, Any]) -> list[str]:
@@ -93,9 +100,9 @@ def _figure(metrics: Any, who: str, what: str) -> str:
     return f"{value:.3f}" if isinstance(value, (int, float)) else "-"
 
 
-def _decision_text(decision: dict[str, Any]) -> str:
+def _decision_text(decision: dict[str, Any], serves: str) -> str:
     what = f"{decision['outcome']} {decision['version'] or '-'} ({decision['trigger']}, by {decision['by']})"
-    return f"{_when(decision['at'])} {what}: {decision['why']}; {decision['serves']} serves"
+    return f"{_when(decision['at'])} {what}: {decision['why']}; {serves} serves"
 
 
 def _when(at: float) -> str:
@@ -120,12 +127,15 @@ async def _roll_back(options: argparse.Namespace) -> int:
 
 def _key(options: argparse.Namespace) -> int:
     from outrider.router import key  # noqa: PLC0415 - it brings the keys
+    from outrider.router.signing import KeyProblem  # noqa: PLC0415 - likewise
 
-    found = key(surroundings(options).state)
+    state = surroundings(options).state
+    found = key(state)
+    if not found:
+        # Nothing on stdout and no error would set OUTRIDER_MODEL_KEY to "" unseen.
+        raise KeyProblem(f"there is no model key in the state folder {state}", hint=NO_KEY)
     if hasattr(options, "json"):
-        document({"key": found or None})
-    elif found:
-        data(found)
+        document({"key": found})
     else:
-        note("no model key in this state folder: `outrider router train` makes one")
+        data(found)
     return OK

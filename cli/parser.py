@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
 from outrider.cli.exit_codes import UsageError
 
+BELOW_0 = re.compile(r"-\d+(\.\d+)?[a-z]+")
 AGE_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 Commands = Any
 """What `add_subparsers` returns; argparse keeps its class private."""
@@ -21,8 +24,22 @@ class Parser(argparse.ArgumentParser):
         named.setdefault("allow_abbrev", False)
         super().__init__(*arguments, **named)
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but `--since -5h` gives the option -5h in place of taking that for an option."""
+        return super().parse_known_args(None if args is None else _joined(args), namespace)
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"{self.prog} --help")
+
+
+def _joined(args: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    for arg in args:
+        if BELOW_0.fullmatch(arg) and found and found[-1].startswith("--") and "--" not in found:
+            found[-1] += f"={arg}"
+        else:
+            found.append(arg)
+    return found
 
 
 def global_options() -> argparse.ArgumentParser:
@@ -68,7 +85,10 @@ def duration(text: str) -> float:
     unit = text.strip()[len(number) :] or "s"
     if unit not in UNITS:
         raise argparse.ArgumentTypeError(f"{text} is not a duration such as 90, 5m or 2h")
-    return positive(number) * UNITS[unit]
+    value = float(number)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0; give a duration such as 90, 5m or 2h")
+    return value * UNITS[unit]
 
 
 def instant(text: str) -> float:

@@ -26,6 +26,9 @@ def add_to(commands: Commands) -> None:
     pages.set_defaults(run=run_ui)
 
 
+JSON_REPORT = "It prints JSON: over several lines for people, on one with --json."
+
+
 def _add_router(commands: Commands) -> None:
     router = add_command(
         commands, "router", "run a router, train its model or show it", "outrider router train --json"
@@ -38,9 +41,13 @@ def _add_router(commands: Commands) -> None:
     serve = add_command(inner, "serve", "run a router (the default)", "outrider router serve")
     serve.add_argument("--policy", choices=("model", "random"), default=argparse.SUPPRESS)
     serve.set_defaults(run=run_router)
-    train = add_command(inner, "train", "train on the ledger, promote if better", "outrider router train")
+    train = add_command(
+        inner, "train", "train on the ledger, promote if better", "outrider router train", JSON_REPORT
+    )
     train.set_defaults(run=train_router)
-    show = add_command(inner, "show", "show the model that serves", "outrider router show --json")
+    show = add_command(
+        inner, "show", "show the model that serves", "outrider router show --json", JSON_REPORT
+    )
     show.set_defaults(run=show_router)
     model_commands.add_to(inner)
     router_commands.add_to(inner)

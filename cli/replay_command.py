@@ -17,6 +17,8 @@ WHY = {
     "little_known": "where the policy wants an agent too little was seen of",
 }
 
+NOTHING = "0 ms"
+
 
 def add_to(inner: Commands) -> None:
     example = "outrider router replay --since 24h --policy least_outstanding --json"
@@ -29,7 +31,11 @@ def add_to(inner: Commands) -> None:
     which.add_argument(
         "--policy", metavar="NAME", help="such as least_outstanding; docs/router.md lists them"
     )
-    which.add_argument("--model", metavar="VERSION", help="a model's version, or serving, or shipped")
+    which.add_argument(
+        "--model",
+        metavar="VERSION",
+        help="a version that `outrider router models` lists, or serving, or shipped",
+    )
     replay.set_defaults(run=lambda options: run_interruptibly(_replay(options)))
 
 
@@ -49,6 +55,7 @@ async def _replay(options: argparse.Namespace) -> int:
 
 def _for_people(found: dict[str, Any]) -> str:
     lines = [
+        f"against {_against(found)}",
         f"{found['decisions']} decisions, {found['judged_share']:.0%} can be judged",
         f"as recorded: {found['matched_share']:.1%}",
         f"by a model of the outcome: {found['modelled_share']:.1%}",
@@ -63,6 +70,13 @@ def _for_people(found: dict[str, Any]) -> str:
     return "\n".join([*lines, f"estimate: {found['method']}", table(head, rows)])
 
 
+def _against(found: dict[str, Any]) -> str:
+    if found["policy"] is not None:
+        return f"policy {found['policy']}"
+    asked, version = found["model"], found["model_version"]
+    return f"model {version}" if asked == version else f"model {version} ({asked})"
+
+
 def _row(name: str, found: dict[str, Any]) -> list[str]:
     change = found["change"][name]
     return [
@@ -75,4 +89,7 @@ def _row(name: str, found: dict[str, Any]) -> list[str]:
 
 
 def _signed(value: float) -> str:
-    return ("-" if value < 0 else "+") + seconds(abs(value))
+    shown = seconds(abs(value))
+    if shown == NOTHING:
+        return shown
+    return ("-" if value < 0 else "+") + shown

@@ -134,13 +134,16 @@ async def replay(
     *,
     policy: str | None = None,
     model: str | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What another policy or model would have changed, by the decisions of the last `since_s` seconds.
 
-    Raises MissingExtra, UnknownPolicy, InvalidName, ModelRefused, NatsUnavailable or WrongCredentials.
+    A model that is not in the state folder is fetched from the fleet's, checked, and not kept.
+    Raises MissingExtra, BadSettings, UnknownPolicy, InvalidName, ModelRefused, NatsUnavailable or
+    WrongCredentials.
     """
     _need_packages()
-    from outrider.router.counterfactual.replay import Question  # noqa: PLC0415
+    from outrider.router.counterfactual.asked import Question  # noqa: PLC0415
     from outrider.router.counterfactual.replay import replay as run  # noqa: PLC0415
 
-    return await run(settings, fleet, state_folder, Question(since_s, policy, model))
+    return await run(settings, fleet, state_folder, Question(since_s, policy, model), env=env)

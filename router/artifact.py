@@ -88,7 +88,15 @@ class ModelStore:
     def install(self, version: str, files: Mapping[str, bytes]) -> None:
         """Keep a model that came from elsewhere, once it has passed every check. Raises ModelRefused.
 
-        Nothing of it is parsed before signature and hash were found good, nothing written before all was.
+        Nothing is written before all was found good.
+        """
+        self.check(version, files)
+        self._write(version, files)
+
+    def check(self, version: str, files: Mapping[str, bytes]) -> Model:
+        """The model in files that came from elsewhere; nothing is kept. Raises ModelRefused.
+
+        Nothing of it is parsed before signature and hash were found good.
         """
         if not NAME.fullmatch(version):
             raise ModelRefused(f"{version[:80]!r} is no model version")
@@ -99,8 +107,7 @@ class ModelStore:
         if len(raw) > MOST_MANIFEST_BYTES:
             raise ModelRefused(f"manifest of {version} is larger than {MOST_MANIFEST_BYTES} bytes")
         self._demand_signature(version, raw, files[SIGNATURE])
-        _checked(files[FOREST], _parsed(raw, version))
-        self._write(version, files)
+        return _checked(files[FOREST], _parsed(raw, version))
 
     def _write(self, version: str, files: Mapping[str, bytes]) -> None:
         folder = self.folder(version)
@@ -235,6 +242,11 @@ def _dump_estimator(path: Path, estimator: Any) -> str:
     joblib.dump(estimator, path, compress=3)
     path.chmod(0o600)
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def shipped_version() -> str:
+    """The version of the model in the package. Raises ModelRefused."""
+    return str(ModelStore(Path())._manifest(None)["version"])
 
 
 def manifest_hash(folder: Path) -> str:

@@ -120,5 +120,14 @@ def _until(served: list[str], version: str) -> list[str]:
     return served[: served.index(version)] if version in served else served
 
 
+def in_words(decision: Decision) -> str:
+    """A decision on one line: what was judged, the outcome, the reason, and what serves."""
+    outcome = decision.outcome.replace("_", " ")
+    by = f" by {decision.by}" if decision.by else ""
+    what = decision.version or (SHIPPED_NAME if decision.outcome is Outcome.ROLLED_BACK else "-")
+    then = f"{shown_name(decision.serves)} shall serve"
+    return f"model {what} {outcome} ({decision.trigger}{by}): {decision.why}; {then}"
+
+
 def shown_name(version: str) -> str:
     return version or SHIPPED_NAME

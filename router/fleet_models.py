@@ -19,13 +19,14 @@ from outrider.broker.follower import Stored, StreamReader
 from outrider.broker.pipeline import Appender, guard
 from outrider.broker.subjects import Subjects
 from outrider.router.artifact import FOREST, MANIFEST, MOST_MANIFEST_BYTES, SERVED
-from outrider.router.decisions import Decision, read, written
+from outrider.router.decisions import SHIPPED_NAME, Decision, read, written
 from outrider.router.flat_forest import MOST_BYTES, ModelRefused
 
 BUCKET_BYTES = 512 * 1024**2
 MOST_MODELS = 10
 """So many of the models that served last are kept."""
 MOST_DECISIONS = 1000
+LISTED = "`outrider router models` lists the fleet's models"
 LEASE_S = 1800.0
 """After so long a training that says nothing has died. Longer than a training may take."""
 
@@ -97,16 +98,27 @@ class FleetModels:
             await self._bucket.put(self._writer, f"{version}/{name}", files[name])
 
     async def fetch(self, version: str) -> dict[str, bytes]:
-        """The files of a model, unchecked but bounded. Raises ModelRefused or what reading does."""
+        """The files of a model, unchecked but bounded. Raises ModelRefused, which names the versions that are
+        there, or what reading does."""
         files = {}
         for name in SERVED:
             data = await self._bucket.get(
                 f"{version}/{name}", MOST_BYTES if name == FOREST else MOST_MANIFEST_BYTES
             )
             if data is None:
-                raise ModelRefused(f"model {version} is not whole in the object store: {name} is missing")
+                raise await self._lacking(version, name)
             files[name] = data
         return files
+
+    async def _lacking(self, version: str, name: str) -> ModelRefused:
+        stored = await self.versions()
+        if version in stored:
+            return ModelRefused(f"model {version} is not whole in the object store: {name} is missing")
+        known = ", ".join([*stored, SHIPPED_NAME])
+        if any(version == decision.version for decision in await self.decisions()):
+            what = f"model {version} is not in the object store: it never served, or was let go since"
+            return ModelRefused(f"{what}; known there: {known}", hint=LISTED)
+        return ModelRefused(f"no such version: {version}; known: {known}", hint=LISTED)
 
     async def versions(self) -> list[str]:
         """Versions whose files are there."""

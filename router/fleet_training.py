@@ -19,7 +19,7 @@ from outrider.broker.connection import Connection
 from outrider.broker.errors import OutriderError, Refused, WrongSequence
 from outrider.broker.follower import StreamReader
 from outrider.broker.subjects import Subjects, check_name
-from outrider.router.artifact import ModelStore
+from outrider.router.artifact import ModelStore, shipped_version
 from outrider.router.config import router_settings
 from outrider.router.dataset import Row, RowBuilder
 from outrider.router.decisions import SHIPPED_NAME, Decision, Outcome, Trigger, served_before, shown_name
@@ -113,8 +113,11 @@ async def _have_serving(models: FleetModels, store: ModelStore, decisions: Seque
     return serving
 
 
-async def bring(models: FleetModels, store: ModelStore, version: str) -> None:
-    """Have a version in `store`, checked. Raises ModelRefused, BrokenObject or what reading raises."""
+async def bring(models: FleetModels, store: ModelStore, version: str) -> bool:
+    """Have a version in `store`, checked; tells whether it had to be fetched.
+
+    Raises ModelRefused, BrokenObject or what reading raises.
+    """
     try:
         await asyncio.to_thread(store.load, version or None)
     except ModelRefused:
@@ -122,6 +125,8 @@ async def bring(models: FleetModels, store: ModelStore, version: str) -> None:
             raise
         files = await models.fetch(version)
         await asyncio.to_thread(store.install, version, files)
+        return True
+    return False
 
 
 async def _adopt(models: FleetModels, store: ModelStore) -> str:
@@ -234,7 +239,7 @@ async def roll_back(
 
 
 def _named(to: str) -> str:
-    return "" if to == SHIPPED_NAME else check_name(to, "model version")
+    return "" if to in (SHIPPED_NAME, shipped_version()) else check_name(to, "model version")
 
 
 async def _demand_sound(models: FleetModels, store: ModelStore, version: str) -> None:

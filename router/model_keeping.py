@@ -19,7 +19,7 @@ from outrider.broker.schema import to_map
 from outrider.broker.subjects import Subjects
 from outrider.router.artifact import ModelStore
 from outrider.router.config import RouterSettings
-from outrider.router.decisions import Decision, Trigger, is_held, last_training, shown_name
+from outrider.router.decisions import Decision, Trigger, in_words, is_held, last_training
 from outrider.router.fleet_models import FleetModels
 from outrider.router.fleet_training import bring, key_problem
 from outrider.router.retraining import LiveErrors, Schedule, due
@@ -58,6 +58,9 @@ class ModelKeeping:
         self._models = FleetModels(connection, subjects)
         self._decisions: list[Decision] = []
         self._applied = 0
+        self._told: int | None = None
+        """Up to which decision all is in the log; None before the first look."""
+        self._complaint = ""
         self._schedule = Schedule(
             settings.retrain_s, settings.retrain_drift, settings.retrain_gap_s, settings.fewest_rows
         )
@@ -71,30 +74,52 @@ class ModelKeeping:
             try:
                 await self.look()
                 pause_s = self._settings.reload_s
+                self._complaint = ""
             except (OutriderError, OSError) as error:
-                level = logging.DEBUG if not self._connection.is_connected else logging.ERROR
-                log.log(level, "the fleet's model is not taken over: %s; serving on as before", _told(error))
+                self._complain(_told(error))
                 pause_s = min(max(2 * pause_s, 1.0), LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)
+
+    def _complain(self, what: str) -> None:
+        """Once for each decision and reason, however often it is tried."""
+        is_news = self._connection.is_connected and what != self._complaint
+        if is_news:
+            self._complaint = what
+        level = logging.ERROR if is_news else logging.DEBUG
+        log.log(level, "the fleet's model is not taken over: %s; serving on as before", what)
 
     async def look(self) -> None:
         """Take over the newest decision. Raises ModelRefused, BrokenObject, or what reading raises."""
         newest = await self._models.newest()
-        if newest is None or newest.seq == self._applied:
+        if newest is None:
+            self._told = self._told or 0
+            return
+        if newest.seq == self._applied:
             return
         self._decisions = await self._models.decisions()
         training = last_training(self._decisions)
         if training is not None:
             self._live.trained(training.at)
+        self._tell(newest)
         differs = newest.serving != self._served()
-        if differs:
-            log.info("%s: %s shall serve; %s", newest.outcome, shown_name(newest.serves), newest.why)
         # At the start in any case: a copy that was damaged here is brought anew.
         if differs or not self._applied:
-            await bring(self._models, self._store, newest.serves)
-            self._store.promote(newest.serving)
+            is_new_here = await bring(self._models, self._store, newest.serves)
+            if differs or is_new_here:
+                self._store.promote(newest.serving)
             self._on_promoted()
         self._applied = newest.seq
+
+    def _tell(self, newest: Decision) -> None:
+        """Log the decisions that came since the last look, at the start only the newest; each once."""
+        told = newest.seq - 1 if self._told is None else self._told
+        if newest.seq <= told:
+            return
+        since = [d for d in self._decisions if told < d.seq < newest.seq]
+        for decision in (*since, newest):
+            log.info("%s", in_words(decision))
+        self._told = newest.seq
+        self._complaint = ""
 
     def _served(self) -> str | None:
         with suppress(OutriderError):

@@ -9,6 +9,7 @@ from outrider.broker.config import NatsSettings
 from outrider.broker.connection import Connection
 from outrider.broker.schema import to_map
 from outrider.broker.subjects import Subjects
+from outrider.router.artifact import shipped_version
 from outrider.router.decisions import Decision, Outcome, is_held, shown_name
 from outrider.router.fleet_models import FleetModels
 
@@ -21,6 +22,7 @@ async def list_models(settings: NatsSettings, fleet: str) -> dict[str, Any]:
     serves = decisions[-1].serves if decisions else ""
     return {
         "serves": shown_name(serves),
+        "shipped": shipped_version(),
         "is_held": is_held(decisions),
         "models": [_model(decision, serves, stored) for decision in _judged(decisions)],
         "decisions": [_decision(decision) for decision in decisions],

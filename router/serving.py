@@ -52,6 +52,7 @@ class RouterService:
         self._settings = settings
         self._seen: tuple[int, int] | None = None
         self._promoted = asyncio.Event()
+        self._told = ""
         self.predictor = self._first_predictor()
 
     def _first_predictor(self) -> Predictor:
@@ -100,15 +101,20 @@ class RouterService:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._promoted.wait(), self._settings.reload_s)
             mark = self._mark()
-            if mark == self._seen:
-                continue
-            self._seen = mark
-            try:
-                version = self._store.serving_version()
-                self.predictor = await asyncio.to_thread(_predictor, self._store, version)
-                log.info("now serving model %s", self.predictor.version)
-            except ModelRefused as refused:
-                log.error("%s; still serving %s", refused, self.predictor.version)
+            if mark != self._seen:
+                self._seen = mark
+                await self._swap()
+            # Not for each touch of the pointer: replicas that share the folder write it too.
+            if self._told != self.predictor.version:
+                self._told = self.predictor.version
+                log.info("now serving model %s", self._told)
+
+    async def _swap(self) -> None:
+        try:
+            version = self._store.serving_version()
+            self.predictor = await asyncio.to_thread(_predictor, self._store, version)
+        except ModelRefused as refused:
+            log.error("%s; still serving %s", refused, self.predictor.version)
 
 
 def _log_error(event: Finished) -> float | None:

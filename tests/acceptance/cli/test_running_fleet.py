@@ -325,9 +325,11 @@ def test_a_replay_of_the_recorded_policy_changes_nothing_and_another_is_estimate
         parts = said["matched_share"] + said["modelled_share"] + sum(said["unjudged"].values())
         assert parts == pytest.approx(1.0)
     shown = run("router", "replay", "--policy", "recorded")
-    assert shown.code == 0
     assert "estimate: matched" in shown.out
     assert "SOJOURN" in shown.out
+    assert shown.out.startswith("against policy recorded\n")
+    assert "-0 ms" not in shown.out
+    assert run("router", "replay", "--model", "serving").out.startswith("against model seed-")
 
 
 @pytest.mark.parametrize(

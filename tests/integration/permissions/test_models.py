@@ -38,4 +38,10 @@ async def test_training_listing_and_rollback_need_no_more_than_their_users_may(
     await router.rollback(production.settings("ops"), FLEET, elsewhere, "shipped")
     back = await router.rollback(production.settings("ops"), FLEET, elsewhere, version)
     assert back["serves"] == version
+    key = {"OUTRIDER_MODEL_KEY": router.key(tmp_path)}
+    for user in ("router", "ops"):
+        replayed = await router.replay(
+            production.settings(user), FLEET, tmp_path / "third", 60.0, model=version, env=key
+        )
+        assert replayed["model_version"] == version
     assert violations(production) == []

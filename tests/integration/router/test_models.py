@@ -14,7 +14,7 @@ from outrider import router
 from outrider.broker.bucket import Bucket
 from outrider.broker.config import BadSettings, NatsSettings
 from outrider.broker.connection import Connection
-from outrider.broker.errors import OutriderError, Refused
+from outrider.broker.errors import InvalidName, OutriderError, Refused
 from outrider.broker.pipeline import Appender
 from outrider.broker.streams import ensure_streams
 from outrider.broker.subjects import Subjects
@@ -260,14 +260,17 @@ async def test_what_served_before_there_were_decisions_is_adopted_and_can_be_gon
 
 async def test_without_decisions_there_is_nothing_to_list_or_to_go_back_to(site: Site) -> None:
     listed = await router.models(site.settings, site.subjects.fleet)
-    assert listed == {"serves": "shipped", "is_held": False, "models": [], "decisions": []}
+    assert listed["shipped"] == ModelStore(site.here).load(None).version
+    assert (listed["serves"], listed["is_held"]) == ("shipped", False)
+    assert (listed["models"], listed["decisions"]) == ([], [])
     with pytest.raises(Refused, match="the shipped one serves"):
         await site.rollback()
-    await site.train()
-    for to, error in (("ledger-9-9", ModelRefused), ("../etc", OutriderError)):
-        with pytest.raises(error):
-            await site.rollback(to)
-    await site.rollback()
+    version = await site.train()
+    with pytest.raises(ModelRefused, match=f"no such version: ledger-9-9; known: {version}, shipped"):
+        await site.rollback("ledger-9-9")
+    with pytest.raises(InvalidName):
+        await site.rollback("../etc")
+    await site.rollback(listed["shipped"])
     assert (await router.models(site.settings, site.subjects.fleet))["is_held"]
     with pytest.raises(Refused, match="nothing to go back to"):
         await site.rollback()
