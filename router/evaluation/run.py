@@ -78,10 +78,19 @@ def evaluate(folder: Path, plan: Plan, tell: Tell = lambda _: None) -> dict[str,
         raise MissingExtra("no policy is left to run: the package litellm is not installed")
     records = read_records(folder, tell)
     rows: list[dict[str, Any]] = []
+    unable: list[str] = []
     for setting in _settings(records, plan, tell):
-        runs = _runs(setting, plan, names)
+        about = " ".join(f"{key} {value}" for key, value in setting.about.items())
+        try:
+            runs = _runs(setting, plan, names)
+        except DataUnusable as error:
+            unable.append(f"{about}: skipped, {error.message}")
+            tell(unable[-1])
+            continue
         rows += rows_of(runs, setting.about, plan.seed)
-        tell(" ".join(f"{key} {value}" for key, value in setting.about.items()) + ": done")
+        tell(f"{about}: done")
+    if not rows:
+        raise DataUnusable("; ".join(unable))
     return {"rows": rows, "skipped": skipped, "fleets": plan.fleets, "seed": plan.seed}
 
 

@@ -143,9 +143,9 @@ def _rows(path: Path, columns: str) -> Iterator[Row]:
         raise DataUnusable(f"{path}, after line {read}: {error}") from None
     except EOFError:
         raise DataUnusable(f"{path} is not whole: its data end after line {read}, copy it again") from None
-    except gzip.BadGzipFile as error:
-        raise DataUnusable(f"{path} is not gzip data ({error}); a plain file ends in .csv") from None
-    except zlib.error as error:
+    except (gzip.BadGzipFile, zlib.error) as error:
+        if not read and isinstance(error, gzip.BadGzipFile):
+            raise DataUnusable(f"{path} is not gzip data ({error}); a plain file ends in .csv") from None
         raise DataUnusable(f"{path} is damaged after line {read} ({error}), copy it again") from None
     except OSError as error:
         raise _unreadable(path, error) from None

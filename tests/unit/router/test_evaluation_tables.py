@@ -134,6 +134,17 @@ def test_a_trace_of_one_instant_is_no_trace(folder: Path) -> None:
     assert "one later than the other" in records.lacking["azure_llm_2023_code"]
 
 
+def test_too_few_prompts_leave_the_other_bench_its_rows(folder: Path) -> None:
+    header, *calls = lines_of(folder / CALLS)
+    write(folder / CALLS, [header, *(call for call in calls if int(call.split(b",")[3]) < 5)])
+    said: list[str] = []
+    plan = Plan(1, loads=(0.7,), arrivals=("conv",), policies=("random",), stress_tasks=40)
+    assert {r["bench"] for r in evaluate(folder, plan, said.append)["rows"]} == {"S"}
+    assert any("bench R" in line and "prompts were put to all" in line for line in said)
+    with pytest.raises(DataUnusable, match="prompts were put to all"):
+        evaluate(folder, Plan(1, loads=(0.7,), benches=("R",), policies=("random",)))
+
+
 def test_too_few_endpoints_leave_the_other_bench_its_rows(folder: Path) -> None:
     path = folder / "llmperf_leaderboard_2023.csv.gz"
     write(path, lines_of(path)[:13])
