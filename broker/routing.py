@@ -83,12 +83,11 @@ class WhyOut(StrEnum):
     """Why an agent that can do a kind was no candidate."""
 
     LABELS = "labels"
-    FULL = "full"
-    PROBING = "probing"
     COOLING_DOWN = "cooling_down"
-    DRAINING = "draining"
+    PROBING = "probing"
     SUSPECT = "suspect"
-    OFFLINE = "offline"
+    DRAINING = "draining"
+    FULL = "full"
 
 
 @quickly_made
@@ -97,13 +96,14 @@ class Out:
     """One agent that was no candidate."""
 
     agent_id: str
-    why: WhyOut
+    why: str
+    """A WhyOut; later versions may know more, and nobody decides by it."""
 
 
 @quickly_made
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """Agents that declared the kind and were no candidates: a few of them, and how many there were."""
+    """Agents that declared the kind, are not gone and were no candidates: a few, and how many were found."""
 
     agents: tuple[Out, ...]
     count: int

@@ -23,7 +23,7 @@ from outrider.router.evaluation.names import (
 
 EXAMPLE = "outrider router eval --data ../data --fleets 30 --json"
 WORDS = {
-    "model": " (best by prediction)",
+    "model": " (lowest expected mean)",
     "explore": " (tried, because little or nothing new is known of it)",
     "cold": " (nothing is known of it yet)",
 }
@@ -126,7 +126,7 @@ async def _explain(options: argparse.Namespace) -> int:
 
 def _attempt_text(attempt: dict[str, Any]) -> str:
     by = attempt["model"] or "rule"
-    words = WORDS.get(attempt["reason"], "")
+    words = " (by dice)" if by == "random" else WORDS.get(attempt["reason"], "")
     head = f"attempt {attempt['attempt']} to {attempt['agent']}: {attempt['reason']}{words}, by {by}"
     if "beside_after_s" in attempt:
         head += f"; beside the one before, which had run for {seconds(attempt['beside_after_s'])}"

@@ -128,7 +128,10 @@ class AgentTable:
             index = self._available.setdefault(kind, {})
             if not is_available:
                 index.pop(agent.agent_id, None)
-                self._unavailable.setdefault(kind, {})[agent.agent_id] = None
+                if agent.state is not AgentState.OFFLINE:
+                    self._unavailable.setdefault(kind, {})[agent.agent_id] = None
+                else:
+                    self._unavailable.get(kind, {}).pop(agent.agent_id, None)
             elif agent.agent_id not in index:
                 index[agent.agent_id] = None
                 self._unavailable.get(kind, {}).pop(agent.agent_id, None)
@@ -169,11 +172,8 @@ class AgentTable:
         return (self._agents[name] for name in self._full.get(kind, ()))
 
     def unavailable(self, kind: str) -> Iterator[AgentRecord]:
-        """Agents that declared the kind and can take nothing now, for whatever reason."""
+        """Agents that declared the kind, are not offline, and can take nothing now."""
         return (self._agents[name] for name in self._unavailable.get(kind, ()))
-
-    def count_unavailable(self, kind: str) -> int:
-        return len(self._unavailable.get(kind, ()))
 
     def of_kind(self, kind: str) -> Iterator[AgentRecord]:
         return (self._agents[name] for name in self._by_kind.get(kind, ()))

@@ -115,7 +115,7 @@ def route(m: Memory, picked: list[TaskRecord], agents: list[AgentRecord], *, may
     shared = all(agent.kinds == agents[0].kinds for agent in agents)
     tasks = {task.task_id: _route_task(m, task, agents, shared) for task in picked}
     kinds = {task.kind for task in picked}
-    out = {kind: passed_over(m.agents, kind) for kind in kinds}
+    out = {kind: passed_over(m.agents, kind, but_full=may_hold) for kind in kinds}
     m.round = Round(m.rounds, tasks, may_hold, m.agents.freed, out)
     offered = tuple(route_agent(agent, kinds) for agent in agents)
     request = RouteRequest(tuple(tasks.values()), offered, may_hold=may_hold)
@@ -277,4 +277,4 @@ def assign(
 def _passed_over(m: Memory, task: TaskRecord, choice: Choice, known: PassedOver | None) -> PassedOver | None:
     if known is None and not task.requires:
         return None
-    return explained(known, choice.candidates, m.agents.available(task.kind), task.requires)
+    return explained(known, choice.candidates, m.agents, task.kind, task.requires)

@@ -5,7 +5,6 @@ Pure. Looks at a bounded number of agents, however large the fleet is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 
 from outrider.broker.routing import Candidate, Out, PassedOver, WhyOut
@@ -19,29 +18,34 @@ WHY = {
     AgentState.COOLING_DOWN: WhyOut.COOLING_DOWN,
     AgentState.DRAINING: WhyOut.DRAINING,
     AgentState.SUSPECT: WhyOut.SUSPECT,
-    AgentState.OFFLINE: WhyOut.OFFLINE,
 }
-_ORDER = {why: number for number, why in enumerate(WhyOut)}
-"""Those that an operator can do most about first, those that are gone last."""
+_ORDER = {why.value: number for number, why in enumerate(WhyOut)}
+"""The rarer reasons first: that agents are full is seen at a glance elsewhere."""
 
 
-def passed_over(agents: AgentTable, kind: str) -> PassedOver | None:
-    """Who cannot take an attempt of the kind now; None if everybody can."""
-    count = agents.count_unavailable(kind)
-    if not count:
+def passed_over(agents: AgentTable, kind: str, *, but_full: bool = False) -> PassedOver | None:
+    """Who cannot take an attempt of the kind now; None if all can. `but_full` leaves out full agents."""
+    found = [
+        Out(agent.agent_id, why.value)
+        for agent in islice(agents.unavailable(kind), MOST_LOOKED_AT)
+        if (why := _why(agent)) is not None and not (but_full and why is WhyOut.FULL)
+    ]
+    if not found:
         return None
-    found = (Out(agent.agent_id, _why(agent)) for agent in agents.unavailable(kind))
-    return PassedOver(tuple(islice(found, MOST_LOOKED_AT)), count)
+    found.sort(key=lambda one: _ORDER[one.why])
+    return PassedOver(tuple(found[: 2 * MOST_NAMED]), len(found))
 
 
-def _why(agent: AgentRecord) -> WhyOut:
-    return WhyOut.PROBING if agent.is_probing and agent.state is AgentState.ONLINE else WHY[agent.state]
+def _why(agent: AgentRecord) -> WhyOut | None:
+    is_probing = agent.is_probing and agent.state is AgentState.ONLINE
+    return WhyOut.PROBING if is_probing else WHY.get(agent.state)
 
 
 def explained(
     known: PassedOver | None,
     candidates: tuple[Candidate, ...],
-    available: Iterator[AgentRecord],
+    agents: AgentTable,
+    kind: str,
     requires: tuple[str, ...],
 ) -> PassedOver | None:
     """The same for one task: without those that were candidates after all, with those without its labels."""
@@ -50,12 +54,20 @@ def explained(
     count = known.count - (len(known.agents) - len(out)) if known else 0
     if requires:
         lacking = [
-            Out(agent.agent_id, WhyOut.LABELS)
-            for agent in islice(available, MOST_LOOKED_AT)
-            if not set(requires) <= set(agent.labels)
+            agent.agent_id
+            for agent in islice(agents.available(kind), MOST_LOOKED_AT)
+            if _lacks(agent, requires)
         ]
-        out, count = lacking + out, count + len(lacking)
-    if not out:
-        return None
-    out.sort(key=lambda one: _ORDER[one.why])
-    return PassedOver(tuple(out[:MOST_NAMED]), count)
+        out = [Out(one.agent_id, _first_why(agents.get(one.agent_id), one, requires)) for one in out]
+        out = [Out(name, WhyOut.LABELS.value) for name in lacking] + out
+        count += len(lacking)
+    return PassedOver(tuple(out[:MOST_NAMED]), count) if out else None
+
+
+def _lacks(agent: AgentRecord, requires: tuple[str, ...]) -> bool:
+    return not set(requires) <= set(agent.labels)
+
+
+def _first_why(agent: AgentRecord | None, one: Out, requires: tuple[str, ...]) -> str:
+    """That it lacks a label outlasts whatever else keeps it from the task."""
+    return WhyOut.LABELS.value if agent is not None and _lacks(agent, requires) else one.why

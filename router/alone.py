@@ -21,7 +21,7 @@ from outrider.broker.routing import (
     RouteRequest,
     RouteTask,
 )
-from outrider.router.beliefs import AgentStats, KindStats, benefit_of_doubt, seconds_of
+from outrider.router.beliefs import AgentStats, KindStats, doubt_of, scatter_of, seconds_of
 from outrider.router.config import RouterSettings
 from outrider.router.decision import TIE_BREAK, draw, draw_for, hash_of
 from outrider.router.features import AgentAtKind, agent_at_kind, lone_rows, task_values
@@ -29,6 +29,7 @@ from outrider.router.predictor import (
     Grid,
     Predictor,
     attempt_ends,
+    benefit_of_doubt,
     kind_as_told,
     pair_as_told,
     retry_factor,
@@ -55,8 +56,8 @@ class _Place:
     """How many attempts will run beside."""
     later_s: float
     """Expected seconds until the place is free."""
-    benefit: float
-    """Of the doubt: by which factor it may well be faster than believed."""
+    doubt: float
+    """Variance of what is believed of the agent at the kind."""
 
 
 def choose_alone(
@@ -76,11 +77,9 @@ def choose_alone(
         return RouteAnswer((), predictor.version)
     kind = kind_as_told(task.kind, request.agents, statistics)
     places = [_place(agent, task.kind, kind, statistics, now) for agent in able]
-    if not settings.explore_rate:
-        for place in places:
-            place.benefit = 1.0
     grid = _grid(task, kind, places, predictor, statistics.widen)
-    choice = _choice(task, kind, places, grid, now, free)
+    explores = settings.explore_rate > 0.0 and task.attempt == 1
+    choice = _choice(task, kind, places, grid, now, free, explores=explores)
     if choice is None:
         return None
     if any(place.later_s and place.agent.agent_id == choice.agent_id for place in places):
@@ -103,15 +102,15 @@ def _place(agent: RouteAgent, name: str, kind: KindStats, statistics: Statistics
     at_kind = agent_at_kind(kind, stats, pair, agent.slots)
     seen = stats.count > 0 or pair.count > 0
     base = at_kind.prior + statistics.drift_now(agent.agent_id, stats, now)
-    benefit = benefit_of_doubt(stats, pair, now)
+    doubt = doubt_of(stats, pair, now)
     if agent.in_flight < agent.slots:
-        return _Place(agent, stats, at_kind, seen, base, agent.in_flight, 0.0, benefit)
+        return _Place(agent, stats, at_kind, seen, base, agent.in_flight, 0.0, doubt)
     usual_s = seconds_of(base)
     ends = attempt_ends(agent, stats, statistics, usual_s, now)
     service_s = usual_s * stats.skew
     queued = agent.in_flight - agent.slots
     (later_s,) = slot_waits(ends, agent.slots, queued, 1, service_s)
-    return _Place(agent, stats, at_kind, seen, base, agent.slots - 1, later_s, benefit)
+    return _Place(agent, stats, at_kind, seen, base, agent.slots - 1, later_s, doubt)
 
 
 def _grid(
@@ -129,7 +128,14 @@ def _grid(
 
 
 def _choice(
-    task: RouteTask, kind: KindStats, places: Sequence[_Place], grid: Grid, now: float, free: int
+    task: RouteTask,
+    kind: KindStats,
+    places: Sequence[_Place],
+    grid: Grid,
+    now: float,
+    free: int,
+    *,
+    explores: bool,
 ) -> Choice | None:
     p50: list[float] = grid.p50[0].tolist()
     again = retry_factor(kind)
@@ -138,10 +144,10 @@ def _choice(
     finish = [waiting_s + mean_s for waiting_s, mean_s in zip(wait, mean, strict=True)]
     if not all(map(isfinite, finish)):
         return None
-    costs = [
-        waiting_s + mean_s * place.benefit
-        for waiting_s, mean_s, place in zip(wait, mean, places, strict=True)
-    ]
+    costs = finish
+    if explores:
+        benefit = _benefit(places)
+        costs = [wait_s + mean_s * one for wait_s, mean_s, one in zip(wait, mean, benefit, strict=True)]
     chosen = _first(task.task_id, places, costs)
     ranked = sorted(range(len(places)), key=finish.__getitem__)[:BEST]
     if chosen not in ranked:
@@ -154,6 +160,13 @@ def _choice(
     mine = candidates[ranked.index(chosen)]
     reason = _reason(free, places[chosen], is_beyond(finish[chosen], finish[ranked[0]]))
     return Choice(task.task_id, mine.agent_id, mine.p50_s, mine.p90_s, mine.finish_s, reason, candidates)
+
+
+def _benefit(places: Sequence[_Place]) -> list[float]:
+    """NumPy's exponential and not math's: the last bit must be that of a turn."""
+    known = [(place.doubt, scatter_of(place.stats), float(place.agent.in_flight)) for place in places]
+    found: list[float] = benefit_of_doubt(*np.array(known).T).tolist()
+    return found
 
 
 def _wait_s(place: _Place, retry_s: float, now: float) -> float:

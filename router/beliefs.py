@@ -30,6 +30,7 @@ LEAST_KIND_DOUBT, LEAST_PAIR_DOUBT = 0.004, 0.008
 """So much is always in doubt: what is known for long still follows slow changes."""
 TASTE_HALF_LIFE_S = 40 * 86_400.0
 """Tastes change as agents are changed: what was certain of one is worth half after so long unseen."""
+LEAST_SCATTER = 0.01
 FARTHEST = 3.0
 """An error counts as at most so many standard deviations."""
 SETTLES = 0.05
@@ -212,13 +213,14 @@ def prior(kind: KindStats, agent: AgentStats, pair: PairStats) -> float:
     return kind.mean + agent.speed + pair.taste
 
 
-def benefit_of_doubt(agent: AgentStats, pair: PairStats, now: float) -> float:
-    """By which factor the agent may well be faster at the kind than believed: one standard deviation.
+def doubt_of(agent: AgentStats, pair: PairStats, now: float) -> float:
+    """Variance of what is believed of an agent at a kind, beside that of the kind itself."""
+    return agent.doubt_now(now) + pair.doubt_now(now)
 
-    Who chooses by the lower bound tries what might be better, and stops once it is known. What is new of the
-    kind itself is the same for all agents and says nothing for any of them.
-    """
-    return exp(-sqrt(agent.doubt_now(now) + pair.doubt_now(now)))
+
+def scatter_of(agent: AgentStats) -> float:
+    """Variance of single attempts around what is believed."""
+    return max(agent.error_spread() ** 2, LEAST_SCATTER)
 
 
 def share_error(kind: KindStats, agent: AgentStats, pair: PairStats, off: float, at: float) -> None:
@@ -228,7 +230,7 @@ def share_error(kind: KindStats, agent: AgentStats, pair: PairStats, off: float,
     a new kind, and a newcomer most of what is odd about its first task.
     """
     agent_doubt, pair_doubt = agent.doubt_now(at), pair.doubt_now(at)
-    total = kind.doubt + agent_doubt + pair_doubt + max(agent.error_spread() ** 2, 0.01)
+    total = kind.doubt + agent_doubt + pair_doubt + scatter_of(agent)
     limit = FARTHEST * sqrt(total)
     off = max(-limit, min(limit, off))
     agent.note_level(off, agent_doubt, agent_doubt / total, at)

@@ -16,7 +16,7 @@ class RouterSettings:
 
     policy: str = "model"
     explore_rate: float = 0.05
-    """Largest share of decisions that may go to a hardly known agent instead of the best one."""
+    """Largest share of decisions that try an agent nobody has seen; 0 also ends the benefit of doubt."""
     reload_s: float = 1.0
     """How often the state folder is asked for a new model."""
     fewest_rows: int = 200

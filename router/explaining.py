@@ -72,5 +72,5 @@ def _passed_over(entry: Assigned | Hedged) -> dict[str, Any]:
     found = entry.passed_over if isinstance(entry, Assigned) else None
     if found is None:
         return {}
-    named = [{"agent": one.agent_id, "why": one.why.value} for one in found.agents]
+    named = [{"agent": one.agent_id, "why": one.why} for one in found.agents]
     return {"passed_over": named, "passed_over_count": found.count}

@@ -46,6 +46,7 @@ class Failures:
     at: float = 0.0
     count: int = 0
     in_a_row: int = 0
+    excused_in_a_row: int = 0
     lost_s: float = 0.0
     """Mean seconds that an attempt took until it failed."""
 
@@ -65,7 +66,9 @@ class Failures:
     def is_resting(self, now: float) -> bool:
         """Whether it is too early for the next probe."""
         more = self.in_a_row - PROBE_FROM
-        return more >= 0 and now - self.at < min(LONGEST_REST_S, FIRST_REST_S * 2.0 ** min(more, 9))
+        rest_s = min(LONGEST_REST_S, FIRST_REST_S * 2.0 ** min(max(more, 0), 9))
+        # A failure from the far future is that of another clock: nobody rests until it comes true.
+        return more >= 0 and -LONGEST_REST_S < now - self.at < rest_s
 
     def retries_beside(self, busy: int, now: float) -> float:
         """The same for a place beside `busy` attempts, if it is only probed."""
@@ -77,6 +80,13 @@ class Failures:
         if self.count:
             self._move(0.0, at)
             self.in_a_row = 0
+        self.excused_in_a_row = 0
+
+    def excused(self, at: float, lost_s: float) -> None:
+        """It failed for a reason that need not be its own; who has such tasks only is to blame after all."""
+        self.excused_in_a_row += 1
+        if self.excused_in_a_row >= PROBE_FROM:
+            self.failed(at, lost_s)
 
     def failed(self, at: float, lost_s: float) -> None:
         if not self.in_a_row or at - lost_s >= self.at:

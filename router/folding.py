@@ -20,7 +20,7 @@ from outrider.router.statistics import Attempt, Statistics
 
 PREDICTED = frozenset({RouteReason.MODEL, RouteReason.EXPLORE, RouteReason.COLD, RouteReason.ONLY_CANDIDATE})
 NOT_THE_AGENTS_FAULT = frozenset({"invalid_input", "too_large", "malformed", "poison", "interrupted"})
-"""Classes of errors that say nothing of how the agent will do with another task."""
+"""Classes of errors that need not say how the agent will do with another task."""
 COUNTED_AS_FAILURE = frozenset({"lost", "timed_out"})
 ENDS_ATTEMPT = frozenset({"rejected", "lost", "timed_out"})
 ENDS_TASK = frozenset({"dead", "cancelled", "expired"})
@@ -136,6 +136,8 @@ def _read_outcome(
     if not succeeded:
         if _is_agents_fault(body, attempt, at):
             statistics.failed(attempt, at)
+        else:
+            statistics.excused(attempt, at)
         second.move(statistics, where.task_id, seq)
         return None
     second.over(statistics, where.task_id)
@@ -145,7 +147,7 @@ def _read_outcome(
 def _is_agents_fault(body: dict[str, Any], attempt: Attempt, at: float) -> bool:
     """Whether a failure speaks of the agent: not if the task was to blame, or had too little time."""
     error = body.get("error")
-    error_class = error.get("error_class") if isinstance(error, dict) else None
+    error_class = str(error.get("error_class")) if isinstance(error, dict) else ""
     if error_class == "timeout" and attempt.p90_s is not None and at - attempt.at < attempt.p90_s:
         return False
     return error_class not in NOT_THE_AGENTS_FAULT

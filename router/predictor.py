@@ -18,9 +18,10 @@ from outrider.router.beliefs import (
     AgentStats,
     KindStats,
     PairStats,
-    benefit_of_doubt,
+    doubt_of,
     log_seconds,
     prior,
+    scatter_of,
     seconds_of,
 )
 from outrider.router.failures import BARRED
@@ -73,8 +74,10 @@ class KindView:
     kind: KindStats
     agents: list[tuple[AgentStats, PairStats]]
     prior: Values
-    benefit: Values
-    """Of the doubt: by which factor each may well be faster than believed."""
+    doubt: Values
+    """Variance of what is believed of each agent at the kind."""
+    scatter: Values
+    """Variance of its single attempts around that."""
     count: NDArray[np.intp]
     """Observations of this kind, at most what the statistics remember."""
 
@@ -160,9 +163,20 @@ def kind_view(name: str, fleet: Fleet, statistics: Statistics) -> KindView:
         kind,
         seen,
         np.array([prior(kind, stats, pair) for stats, pair in seen]),
-        np.array([benefit_of_doubt(stats, pair, fleet.now) for stats, pair in seen]),
+        np.array([doubt_of(stats, pair, fleet.now) for stats, pair in seen]),
+        np.array([scatter_of(stats) for stats, _ in seen]),
         np.array([pair.count for _, pair in seen], np.intp),
     )
+
+
+def benefit_of_doubt(doubt: Values, scatter: Values, under_way: Values) -> Values:
+    """By which factor an agent may well be faster at a kind than believed: one standard deviation.
+
+    Who chooses by the lower bound tries what might be better, and stops once it is known. What is under way
+    there will tell as well: the doubt counts as far as these attempts will leave it.
+    """
+    left: Values = doubt * scatter / (scatter + under_way * doubt)
+    return np.exp(-np.sqrt(left))
 
 
 def _seconds(log_values: Values) -> Values:

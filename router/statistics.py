@@ -130,6 +130,11 @@ class Statistics:
         agent = _keep(self.agents, attempt.agent_id, self.agent(attempt.agent_id), MOST_AGENTS)
         agent.failures.failed(at, min(at - attempt.at, LONGEST_TASK_S))
 
+    def excused(self, attempt: Attempt, at: float) -> None:
+        """The same for a reason that need not be the agent's own."""
+        agent = _keep(self.agents, attempt.agent_id, self.agent(attempt.agent_id), MOST_AGENTS)
+        agent.failures.excused(at, min(at - attempt.at, LONGEST_TASK_S))
+
     def succeeded(self, attempt: Attempt, service_s: float, at: float) -> None:
         service_s = min(max(0.0, service_s), LONGEST_TASK_S)
         log_service = log_seconds(service_s)

@@ -19,6 +19,7 @@ from outrider.router.predictor import (
     Grid,
     KindView,
     Predictor,
+    benefit_of_doubt,
     fleet_view,
     kind_view,
     quick_p50,
@@ -33,6 +34,8 @@ Numbers = NDArray[np.float64]
 MARGIN = 10
 """Slots beyond the number of tasks in a turn that stay in the running after the quick estimate."""
 BEST = 5
+FORGOTTEN = 0.05
+"""Retries that old failures of an agent may still be worth when it is explored again."""
 WELL_KNOWN = 1
 """Observations, of any kind, from which an agent is no longer explored: one moves what is believed far."""
 
@@ -52,6 +55,8 @@ class Group:
 
     door: Door
     facts: TaskFacts
+    is_first: bool
+    """Of its attempts: later ones try nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ def door_of(task: RouteTask) -> Door:
 
 
 def group_of(task: RouteTask) -> Group:
-    return Group(door_of(task), task.facts)
+    return Group(door_of(task), task.facts, task.attempt == 1)
 
 
 class Turn:
@@ -164,8 +169,8 @@ class Turn:
             return np.empty(0, np.intp)
         able = self._batch.allowed_for(door) & (self._free > 0)
         seen = np.maximum(self._batch.view(door[0]).count, self._batch.fleet.count)
-        never_failed = self._batch.fleet.retries == 0.0
-        return np.flatnonzero(able & never_failed & (seen < WELL_KNOWN))
+        fails_little = self._batch.fleet.retries < FORGOTTEN
+        return np.flatnonzero(able & fails_little & (seen < WELL_KNOWN))
 
     def _shortlist(self) -> tuple[Indexes, Indexes, Numbers, dict[str, Indexes]]:
         """The slots worth asking about: agents, places, seconds until free, and those of each kind."""
@@ -207,12 +212,16 @@ class Turn:
             return toss + extra
         view, fleet = self._batch.view(kind), self._batch.fleet
         p50 = quick_p50(view, fleet, agent, extra)
-        finish: Numbers = p50 * self._benefit(view)[agent] + waiting(view, fleet, agent, extra, p50)
+        benefit = self._benefit(view, agent, extra)
+        finish: Numbers = p50 * benefit + waiting(view, fleet, agent, extra, p50)
         return finish * (1.0 + TIE_BREAK * toss)
 
-    def _benefit(self, view: KindView) -> Numbers:
-        """Of the doubt, for each agent; none where nothing is to be explored."""
-        return view.benefit if self._batch.settings.explore_rate else np.ones_like(view.benefit)
+    def _benefit(self, view: KindView, agent: Indexes, extra: Indexes) -> Numbers:
+        """Of the doubt, for each place; none where nothing is explored."""
+        if not self._batch.settings.explore_rate:
+            return np.ones(len(agent))
+        under_way = self._batch.fleet.in_flight[agent] + extra
+        return benefit_of_doubt(view.doubt[agent], view.scatter[agent], under_way)
 
     def _predict(self, kind: str, columns: Indexes) -> None:
         batch, agent, extra = self._batch, self._agent[columns], self._extra[columns]
@@ -220,7 +229,7 @@ class Turn:
         rows = [row for row, group in enumerate(self._groups) if group.door[0] == kind]
         facts = [self._groups[row].facts for row in rows]
         grid = batch.predictor.grid(facts, view, batch.fleet, agent, extra)
-        later, benefit = self._later[columns], self._benefit(view)[agent]
+        later, tempting = self._later[columns], self._benefit(view, agent, extra)
         for number, row in enumerate(rows):
             allowed = batch.allowed_for(self._groups[row].door)[agent]
             wait = waiting(view, batch.fleet, agent, extra, grid.p50[number]) + later
@@ -229,6 +238,7 @@ class Turn:
             # By the mean and not the median: what counts is the sum of all, and slow surprises are in it.
             mean = grid.p50[number] * batch.fleet.skew[agent]
             self._finish[row, columns] = np.where(allowed, wait + mean, np.inf)
+            benefit = tempting if self._groups[row].is_first else 1.0
             self._costs[row, columns] = np.where(allowed, wait + mean * benefit, np.inf)
             self._grids[row] = (grid, number, columns)
 

@@ -40,7 +40,8 @@ def drawn_statistics(draw: random.Random, agents: int) -> Statistics:
         if draw.random() < 0.2:
             statistics.began(attempt)
         elif draw.random() < 0.2:
-            statistics.failed(attempt, at)
+            for _ in range(draw.randrange(1, 5)):
+                statistics.failed(attempt, draw.choice([at, NOW - draw.random() * 20]))
         else:
             statistics.succeeded(attempt, draw.random() * 8, at)
     return statistics
@@ -58,7 +59,7 @@ def drawn_request(draw: random.Random, agents: int) -> RouteRequest:
     )
     among = tuple(draw.choices(range(agents), k=draw.randrange(agents + 1))) if draw.random() < 0.4 else None
     name = f"task-{draw.randrange(10**9)}"
-    wanted = (RouteTask(name, draw.choice(KINDS), 5, 1, drawn_facts(draw), among),)
+    wanted = (RouteTask(name, draw.choice(KINDS), 5, draw.choice([1, 1, 2]), drawn_facts(draw), among),)
     return RouteRequest(wanted, offered, may_hold=draw.random() < 0.5)
 
 

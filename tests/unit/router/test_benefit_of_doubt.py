@@ -1,10 +1,14 @@
 """What was not seen for long comes into doubt, and an agent in doubt is tried if it may well be faster."""
 
+from collections import Counter
+
+import numpy as np
 import pytest
 
 from outrider.broker.routing import Choice, RouteAgent, RouteReason, RouteRequest
-from outrider.router.beliefs import NEW_PAIR_DOUBT, benefit_of_doubt
+from outrider.router.beliefs import NEW_PAIR_DOUBT, doubt_of
 from outrider.router.config import RouterSettings
+from outrider.router.predictor import benefit_of_doubt
 from outrider.router.routing import route
 from outrider.router.statistics import Attempt, Statistics
 from tests.unit.router.test_routing import FACTS, PREDICTOR, tasks
@@ -91,8 +95,30 @@ def test_what_is_seen_after_months_is_believed_sooner_than_what_is_odd_today() -
 
 
 def test_the_benefit_has_a_bound() -> None:
-    unknown = Statistics()
-    least = benefit_of_doubt(unknown.agent("new"), unknown.pair("new", "chat"), 0.0)
-    known = two_agents(1.0)
+    unknown, known = Statistics(), two_agents(1.0)
     now = HOUR_S + 40.0
-    assert 0.5 < least < benefit_of_doubt(known.agent("stale"), known.pair("stale", "chat"), now) < 1.0
+    doubts = [doubt_of(known.agent("stale"), known.pair("stale", "chat"), now)]
+    doubts.append(doubt_of(unknown.agent("new"), unknown.pair("new", "chat"), now))
+    well, least = benefit_of_doubt(np.array(doubts), np.array([0.1, 0.1]), np.zeros(2)).tolist()
+    assert 0.5 < least < well < 1.0
+
+
+@pytest.mark.parametrize("batched", [True, False])
+def test_a_burst_does_not_go_to_an_agent_in_doubt_before_it_has_answered(batched: bool) -> None:
+    statistics, now, slots = two_agents(1.2), HOUR_S + 41.0, 64
+    in_flight: Counter[str] = Counter()
+    for part in [tasks(40)] if batched else [(one,) for one in tasks(40)]:
+        agents = tuple(RouteAgent(name, slots, in_flight[name]) for name in ("busy", "stale"))
+        request = RouteRequest(part, agents)
+        answer = route(request, statistics, PREDICTOR, RouterSettings(), now)
+        in_flight.update(choice.agent_id for choice in answer.choices)
+    assert 1 <= in_flight["stale"] <= 15
+
+
+def test_later_attempts_try_nothing() -> None:
+    statistics, now = two_agents(1.2), HOUR_S + 41.0
+    agents = (RouteAgent("busy", 4, 0), RouteAgent("stale", 4, 0))
+    for among in (agents, agents + tuple(RouteAgent(f"x{n}", 1, 1) for n in range(12))):
+        request = RouteRequest(tasks(1, attempt=2), among)
+        (choice,) = route(request, statistics, PREDICTOR, RouterSettings(), now).choices
+        assert (choice.agent_id, choice.reason) == ("busy", RouteReason.MODEL)

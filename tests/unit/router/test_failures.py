@@ -93,6 +93,25 @@ def test_what_fails_at_once_is_probed_less_and_less_often() -> None:
     assert fleet.chosen() == ["refuses"], "and it may come back"
 
 
+def test_a_clock_that_is_behind_lets_nobody_rest_for_long() -> None:
+    failures = Failures()
+    for at in range(5):
+        failures.failed(10_000.0 + at, 0.1)
+    assert failures.is_resting(10_004.5)
+    assert not failures.is_resting(6_000.0)
+
+
+def test_a_burst_leaves_an_agent_alone_that_rests() -> None:
+    fleet = Fleet("rests", "works")
+    for _ in range(40):
+        fleet.end("works", True, 5.0)
+    for _ in range(4):
+        fleet.end("rests", False, 0.01)
+    assert fleet.chosen(tasks=3) == ["works"] * 3
+    fleet.now += LONGEST_REST_S
+    assert sorted(fleet.chosen(tasks=3)) == ["rests", "works", "works"]
+
+
 def test_an_agent_that_only_failed_gets_work_when_there_is_no_other() -> None:
     fleet = Fleet("only")
     for _ in range(5):

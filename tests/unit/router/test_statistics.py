@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from outrider.broker.codec import encode
+from outrider.broker.codec import dump, encode
 from outrider.broker.facts import TaskFacts
 from outrider.broker.messages import AttemptError
 from outrider.broker.outcomes import Failed, Succeeded
@@ -141,6 +141,8 @@ def test_a_lost_attempt_counts_as_failure_and_a_rejected_one_does_not() -> None:
         (ErrorClass.HANDLER, 0.1, True),
         (ErrorClass.INVALID_INPUT, 0.1, False),
         (ErrorClass.TOO_LARGE, 0.1, False),
+        (ErrorClass.MALFORMED, 0.1, False),
+        (ErrorClass.POISON, 0.1, False),
         (ErrorClass.INTERRUPTED, 0.1, False),
         (ErrorClass.TIMEOUT, 1.0, False),
         (ErrorClass.TIMEOUT, 9.0, True),
@@ -155,6 +157,35 @@ def test_what_the_task_is_to_blame_for_is_not_held_against_the_agent(
     found = ledger.folded()
     assert (found.agent("a").failures.count > 0) is counts
     assert not found.running
+
+
+@pytest.mark.parametrize("why", [ErrorClass.INVALID_INPUT, ErrorClass.TIMEOUT, ErrorClass.INTERRUPTED])
+def test_an_agent_whose_tasks_are_always_to_blame_is_to_blame(why: ErrorClass) -> None:
+    ledger = Ledger()
+    for number in range(10):
+        ledger.fail(f"t{number}", "a", ledger.assign(f"t{number}", "a", p90_s=4.0), 0.1, why)
+    failures = ledger.folded().agent("a").failures
+    assert failures.share(ledger.now) > 0.7
+    assert failures.is_probed(ledger.now)
+
+
+def test_one_success_excuses_again() -> None:
+    ledger = Ledger()
+    for number in range(10):
+        ledger.fail(f"f{number}", "a", ledger.assign(f"f{number}", "a"), 0.1, ErrorClass.INVALID_INPUT)
+        ledger.run(f"t{number}", "a", 1.0)
+    assert ledger.folded().agent("a").failures.count == 0
+
+
+@pytest.mark.parametrize("error", [None, "text", {"error_class": ["unhashable"]}, {"error_class": None}])
+def test_a_failure_without_a_readable_class_counts_and_ends_the_attempt(error: Any) -> None:
+    ledger = Ledger()
+    epoch = ledger.assign("t1", "a")
+    body = {"type": "failed", "task_id": "t1", "attempt": 1, "agent_id": "a", "epoch": epoch, "error": error}
+    ledger.entries.append((SUBJECTS.ledger_agent("t1", "a"), dump(body), 2, ledger.now + 1.0))
+    found = ledger.folded()
+    assert not found.running
+    assert found.agent("a").failures.count == 1
 
 
 def test_drift_follows_a_change_at_once_and_fades_unconfirmed() -> None:
