@@ -105,8 +105,9 @@ def test_a_second_attempt_ends_what_hangs(measured: tuple[World, Known]) -> None
     plain, _ = run(hanging(world), known, "outrider")
     hedged, _ = run(hanging(world), known)
     assert worst(plain) >= HUNG_S
-    assert worst(hedged) < HUNG_S / 2
-    assert sum(one.hedged for one in hedged) >= 2
+    helped = [one for one in hedged if one.hedged]
+    assert all(one.sojourn_s < HUNG_S / 2 for one in helped)
+    assert any(one.cancelled_s > 1.0 and one.task % 16 == 0 for one in helped), "one that hung"
     assert not any(one.hedged or one.cancelled_s for one in plain)
 
 
