@@ -121,7 +121,12 @@ def _drop_output() -> None:
 
 def _run(arguments: list[str]) -> int:
     parser = build_parser()
-    options = parser.parse_args(arguments)
+    try:
+        options = parser.parse_args(arguments)
+    except SystemExit:
+        # argparse wrote the help: whether anybody reads it must show before Python ends.
+        sys.stdout.flush()
+        raise
     if options.command is None:
         parser.print_help(sys.stderr)
         return USAGE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
 import signal
 import socket
@@ -168,9 +169,13 @@ def test_output_that_cannot_be_written_is_one_line() -> None:
 
 
 def test_a_reader_that_has_enough_ends_a_command_without_complaint() -> None:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     for arguments in (["--help"], ["nonsense", "--json"]):
         child = subprocess.Popen(
-            [sys.executable, "-m", "outrider.cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, "-m", "outrider.cli", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=buffered,
         )
         assert child.stdout is not None
         child.stdout.close()
